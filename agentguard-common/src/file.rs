@@ -1,0 +1,149 @@
+//! File and exec decisions: access modes, and the walk of a policy's DFA over the bytes of a path.
+
+use crate::Words;
+use crate::policy::PolicyHeader;
+use crate::verdict::{Decision, Reason, Verdict};
+
+/// A set of access modes, as a bit mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Access(pub u16);
+
+impl Access {
+    pub const NONE: Self = Self(0);
+    /// Open for reading, list a directory.
+    pub const READ: Self = Self(1);
+    /// Open for writing, truncate, change attributes.
+    pub const WRITE: Self = Self(1 << 1);
+    /// Make a file, directory, symbolic link, device node, socket or pipe.
+    pub const CREATE: Self = Self(1 << 2);
+    /// Remove a file or directory, or rename it away.
+    pub const DELETE: Self = Self(1 << 3);
+    /// Execute, or map executable.
+    pub const EXEC: Self = Self(1 << 4);
+    /// Make a hard link of it.
+    pub const LINK: Self = Self(1 << 5);
+    /// Connect or send to it as a Unix socket.
+    pub const CONNECT: Self = Self(1 << 6);
+    /// Every mode.
+    pub const ALL: Self = Self(0x7f);
+
+    /// Each single mode with the name that policies and events use.
+    pub const NAMED: [(&'static str, Self); 7] = [
+        ("read", Self::READ),
+        ("write", Self::WRITE),
+        ("create", Self::CREATE),
+        ("delete", Self::DELETE),
+        ("exec", Self::EXEC),
+        ("link", Self::LINK),
+        ("connect", Self::CONNECT),
+    ];
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Words in one state row: base, default, verdict, reserved.
+pub const STATE_WORDS: u32 = 4;
+/// Words in one comb entry: check, next.
+pub const COMB_WORDS: u32 = 2;
+/// Words of the byte class table.
+pub const CLASS_WORDS: u32 = 64;
+
+/// The verdict word of a state: allow mask, ask mask, and whether the state absorbs every byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct StateVerdict(pub u32);
+
+impl StateVerdict {
+    const ASK_SHIFT: u32 = 16;
+    /// Every byte leads back to this state: the walk may stop.
+    pub const FINAL: u32 = 1 << 31;
+
+    #[must_use]
+    pub const fn new(allow: Access, ask: Access, is_final: bool) -> Self {
+        let f = if is_final { Self::FINAL } else { 0 };
+        Self(allow.0 as u32 | ((ask.0 as u32) << Self::ASK_SHIFT) | f)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn allow(self) -> Access {
+        Access((self.0 & 0xffff) as u16)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn ask(self) -> Access {
+        Access(((self.0 >> Self::ASK_SHIFT) & 0x7fff) as u16)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        self.0 & Self::FINAL != 0
+    }
+}
+
+/// The state after reading `byte` in `state`.
+#[inline(always)]
+pub fn step<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, state: u32, byte: u8) -> u32 {
+    let class_word = words.word(policy.classes + (byte >> 2) as u32);
+    let class = (class_word >> ((byte & 3) as u32 * 8)) & 0xff;
+    let row = policy.states + state * STATE_WORDS;
+    let entry = policy.comb + (words.word(row) + class) * COMB_WORDS;
+    if words.word(entry) == state { words.word(entry + 1) } else { words.word(row + 1) }
+}
+
+/// The verdicts of a path that ended in `state`.
+#[inline(always)]
+pub fn state_verdict<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, state: u32) -> StateVerdict {
+    StateVerdict(words.word(policy.states + state * STATE_WORDS + 2))
+}
+
+/// Decides a request for all modes in `want` on an object whose path ended in a state with `verdict`.
+///
+/// No mode asked for means nothing is asked for, which is allowed.
+#[inline(always)]
+#[must_use]
+pub const fn decide(verdict: StateVerdict, want: Access) -> Verdict {
+    let missing = want.without(verdict.allow());
+    if missing.is_empty() {
+        return Verdict::new(Decision::Allow, Reason::Rule);
+    }
+    if verdict.ask().contains(missing) {
+        return Verdict::new(Decision::Ask, Reason::Rule);
+    }
+    // Whether a deny rule or no rule at all decided is found by the daemon, which runs the rules again.
+    Verdict::deny(Reason::Rule)
+}
+
+/// Walks a whole path on the host. The kernel walks the same [`step`] in a `bpf_loop`.
+pub fn walk<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) -> StateVerdict {
+    let mut state = policy.start;
+    for &byte in path {
+        state = step(words, policy, state, byte);
+    }
+    state_verdict(words, policy, state)
+}

@@ -1,0 +1,121 @@
+//! The kernel's record of one invocation, and the tag that binds tasks and sockets to it.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::verdict::Reason;
+
+/// Slots of the `INVOCATIONS` map. Slot 0 is never used.
+pub const MAX_INVOCATIONS: u32 = 65_536;
+
+/// Value of task and socket storage: which invocation the task or socket belongs to.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Tag {
+    pub slot: u32,
+    /// Must equal the slot's generation, or the tag is stale.
+    pub generation: u32,
+}
+
+/// States of a slot.
+pub mod state {
+    pub const VACANT: u32 = 0;
+    pub const ACTIVE: u32 = 1;
+    pub const REVOKED: u32 = 2;
+    pub const EXPIRED: u32 = 3;
+    pub const ENDED: u32 = 4;
+}
+
+/// Flags of an invocation.
+pub mod flags {
+    /// Runs at a level that cannot enforce its whole policy; every event is marked.
+    pub const DEGRADED: u32 = 1;
+    /// Runs at level `compat`.
+    pub const COMPAT: u32 = 1 << 1;
+}
+
+/// One slot. Written by the daemon through `mmap`, read by every hook; counters are the kernel's.
+///
+/// The first 32 bytes are all that a check needs.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct Invocation {
+    pub generation: u32,
+    /// [`state`].
+    pub state: u32,
+    /// End of life in nanoseconds of `CLOCK_BOOTTIME`; `u64::MAX` never ends.
+    pub expires_ns: u64,
+    /// Index into `POLICIES`; 0 denies everything.
+    pub policy: u32,
+    /// [`flags`].
+    pub flags: u32,
+    pub parent_slot: u32,
+    pub parent_generation: u32,
+    /// Sequence number of the next event: taken in the kernel, so a gap proves a loss.
+    pub next_seq: u64,
+    /// Live tasks, counted at fork and exit.
+    pub tasks: u64,
+    /// Denials.
+    pub denied: u64,
+    /// Events that found their ring full.
+    pub lost: u64,
+}
+
+const _: () = assert!(size_of::<Invocation>() == 64);
+
+impl Invocation {
+    /// Why a task with `tag` may do nothing at all at time `now` (boot clock), if so.
+    #[inline(always)]
+    #[must_use]
+    pub const fn barred(&self, tag: Tag, now_ns: u64) -> Option<Reason> {
+        if self.generation != tag.generation {
+            return Some(Reason::Stale);
+        }
+        match self.state {
+            state::ACTIVE => {}
+            state::REVOKED => return Some(Reason::Revoked),
+            state::EXPIRED => return Some(Reason::Expired),
+            _ => return Some(Reason::Stale),
+        }
+        if now_ns >= self.expires_ns { Some(Reason::Expired) } else { None }
+    }
+}
+
+/// Value of the one-entry `CONTROL` map, read before anything that an idle host should not pay for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Control {
+    /// Boot-clock time from which open sockets and files must be checked again: 0 when something is revoked, the
+    /// earliest expiry otherwise, `u64::MAX` when nothing is due.
+    pub recheck_from_ns: u64,
+    pub reserved: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: Tag = Tag { slot: 1, generation: 7 };
+
+    fn active() -> Invocation {
+        Invocation { generation: 7, state: state::ACTIVE, expires_ns: 100, ..Invocation::default() }
+    }
+
+    #[test]
+    fn an_active_slot_bars_nothing_until_it_expires() {
+        assert_eq!(active().barred(TAG, 99), None);
+        assert_eq!(active().barred(TAG, 100), Some(Reason::Expired));
+    }
+
+    #[test]
+    fn a_stale_tag_never_revives() {
+        let reused = Invocation { generation: 8, ..active() };
+        assert_eq!(reused.barred(TAG, 0), Some(Reason::Stale));
+        assert_eq!(Invocation::default().barred(Tag::default(), 0), Some(Reason::Stale));
+    }
+
+    #[test]
+    fn revoked_is_said_before_expired() {
+        let revoked = Invocation { state: state::REVOKED, ..active() };
+        assert_eq!(revoked.barred(TAG, 1000), Some(Reason::Revoked));
+    }
+}

@@ -1,0 +1,29 @@
+//! What the kernel plane and the control plane share: the wire structs of every map and event, and the
+//! decision functions.
+//!
+//! Nothing here knows a kernel pointer. The eBPF hooks translate kernel objects into facts, call
+//! [`file::decide`] or [`net::decide`], and return the verdict. The daemon, `policy test` and the property
+//! tests call the very same functions over the very same tables, so what is explained is what is enforced.
+#![cfg_attr(not(test), no_std)]
+
+pub mod counter;
+pub mod event;
+pub mod file;
+pub mod invocation;
+pub mod net;
+pub mod offsets;
+pub mod policy;
+pub mod verdict;
+
+/// Source of the 32-bit words of compiled policy tables: the arena map in the kernel, a slice on the host.
+pub trait Words {
+    /// The word at `index`. Implementations must not fault on any index; out of range reads give some word,
+    /// and the control plane only publishes tables whose indices are in range.
+    fn word(&self, index: u32) -> u32;
+}
+
+impl Words for [u32] {
+    fn word(&self, index: u32) -> u32 {
+        self.get(index as usize).copied().unwrap_or(0)
+    }
+}

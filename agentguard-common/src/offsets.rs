@@ -1,0 +1,92 @@
+//! Offsets of kernel struct members, found in the running kernel's BTF by the control plane and handed to the
+//! programs as constants. A missing required member is a refusal to load that names it.
+
+/// Marks an optional member that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident = $strukt:literal . $path:literal $kind:ident;)*) => {
+        /// Byte offsets, one per member; the layout of the `OFFSETS` global.
+        #[derive(Clone, Copy, Debug)]
+        #[repr(C)]
+        pub struct Offsets { $($(#[$doc])* pub $name: u32,)* }
+
+        impl Offsets {
+            /// All zero: what the object file holds before the loader fills it in.
+            pub const ZERO: Self = Self { $($name: 0,)* };
+            /// Struct, member path (dots descend), and whether the member is required; in field order.
+            pub const MEMBERS: &'static [Member] = &[$(Member {
+                name: stringify!($name), strukt: $strukt, path: $path, required: offsets!(@$kind),
+            },)*];
+
+            /// Builds the struct from one offset per entry of [`Self::MEMBERS`].
+            pub fn from_fn<E>(mut offset: impl FnMut(&'static Member) -> Result<u32, E>) -> Result<Self, E> {
+                let mut members = Self::MEMBERS.iter();
+                let mut next = || match members.next() { Some(m) => offset(m), None => Ok(ABSENT) };
+                Ok(Self { $($name: next()?,)* })
+            }
+        }
+    };
+    (@required) => { true };
+    (@optional) => { false };
+}
+
+/// One kernel struct member.
+#[derive(Debug)]
+pub struct Member {
+    pub name: &'static str,
+    pub strukt: &'static str,
+    pub path: &'static str,
+    pub required: bool,
+}
+
+offsets! {
+    file_path = "file"."f_path" required;
+    file_mode = "file"."f_mode" required;
+    file_flags = "file"."f_flags" required;
+    file_inode = "file"."f_inode" required;
+    path_dentry = "path"."dentry" required;
+    path_mnt = "path"."mnt" required;
+    dentry_parent = "dentry"."d_parent" required;
+    dentry_name = "dentry"."d_name" required;
+    dentry_inode = "dentry"."d_inode" required;
+    dentry_sb = "dentry"."d_sb" required;
+    qstr_len = "qstr"."len" required;
+    qstr_name = "qstr"."name" required;
+    mount_mnt = "mount"."mnt" required;
+    mount_parent = "mount"."mnt_parent" required;
+    mount_mountpoint = "mount"."mnt_mountpoint" required;
+    mount_ns = "mount"."mnt_ns" required;
+    vfsmount_root = "vfsmount"."mnt_root" required;
+    vfsmount_sb = "vfsmount"."mnt_sb" required;
+    sb_magic = "super_block"."s_magic" required;
+    inode_mode = "inode"."i_mode" required;
+    inode_nlink = "inode"."i_nlink" required;
+    inode_sb = "inode"."i_sb" required;
+    task_pid = "task_struct"."pid" required;
+    task_tgid = "task_struct"."tgid" required;
+    task_real_parent = "task_struct"."real_parent" required;
+    task_group_leader = "task_struct"."group_leader" required;
+    task_thread_pid = "task_struct"."thread_pid" required;
+    task_exit_code = "task_struct"."exit_code" required;
+    task_cred = "task_struct"."cred" required;
+    task_real_cred = "task_struct"."real_cred" required;
+    task_nsproxy = "task_struct"."nsproxy" required;
+    nsproxy_mnt_ns = "nsproxy"."mnt_ns" required;
+    bprm_file = "linux_binprm"."file" required;
+    socket_sk = "socket"."sk" required;
+    socket_type = "socket"."type" required;
+    sk_family = "sock_common"."skc_family" required;
+    sk_protocol = "sock"."sk_protocol" required;
+    sk_type = "sock"."sk_type" required;
+    msghdr_name = "msghdr"."msg_name" required;
+    msghdr_namelen = "msghdr"."msg_namelen" required;
+    proc_inode_pid = "proc_inode"."pid" required;
+    proc_inode_vfs = "proc_inode"."vfs_inode" required;
+    /// Present from 6.5 on: stacked file systems open the lower file with a `backing_file`.
+    backing_file = "backing_file"."file" optional;
+    unix_sock_addr = "unix_sock"."addr" required;
+    unix_sock_path = "unix_sock"."path" required;
+    unix_address_len = "unix_address"."len" required;
+    unix_address_name = "unix_address"."name" required;
+}

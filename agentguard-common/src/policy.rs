@@ -1,0 +1,86 @@
+//! The header of a compiled policy in the `POLICIES` map. Its tables live in the `ARENA` map.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Entries of the `POLICIES` map. Entry 0 is never used, so that a zeroed reference denies.
+pub const MAX_POLICIES: u32 = 16_384;
+/// 32-bit words in the arena (64 MiB). A power of two: the kernel masks every index with it.
+pub const ARENA_WORDS: u32 = 1 << 24;
+
+/// Where a compiled policy's tables are. All `u32` positions are word indices into the arena, and lengths count
+/// entries, not words.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
+#[repr(C)]
+pub struct PolicyHeader {
+    /// Identifies the compiled version. 0: vacant, which denies everything.
+    pub generation: u32,
+    /// [`flags`].
+    pub flags: u32,
+    /// 64 words: the class of each byte value.
+    pub classes: u32,
+    /// State rows ([`crate::file::STATE_WORDS`] words each).
+    pub states: u32,
+    pub states_len: u32,
+    /// Comb entries ([`crate::file::COMB_WORDS`] words each).
+    pub comb: u32,
+    pub comb_len: u32,
+    /// First state.
+    pub start: u32,
+    /// IPv4 address ranges ([`crate::net::RANGE4_WORDS`] words each), sorted, the first one starting at 0.
+    pub net4: u32,
+    pub net4_len: u32,
+    /// IPv6 address ranges ([`crate::net::RANGE6_WORDS`] words each), sorted, the first one starting at `::`.
+    pub net6: u32,
+    pub net6_len: u32,
+    /// Privileges granted: bits of [`privilege`].
+    pub privileges: u32,
+    /// Socket families that may be created beyond inet and unix: bit = address family number (0..=63).
+    pub families_low: u32,
+    pub families_high: u32,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<PolicyHeader>() == 64);
+
+/// Flags of a policy.
+pub mod flags {
+    /// Decide, record, but deny nothing.
+    pub const AUDIT: u32 = 1;
+    /// Record allowed operations too.
+    pub const LOG_ALLOWED: u32 = 1 << 1;
+}
+
+/// Privileges a policy can grant, one bit each.
+pub mod privilege {
+    /// Each bit with the name that policies and events use.
+    pub const NAMED: [(&str, u32); 14] = [
+        ("mount", 1),
+        ("user-namespace", 1 << 1),
+        ("kernel-module", 1 << 2),
+        ("bpf", 1 << 3),
+        ("perf", 1 << 4),
+        ("ptrace-others", 1 << 5),
+        ("signal-others", 1 << 6),
+        ("chroot", 1 << 7),
+        ("raw-socket", 1 << 8),
+        ("terminal-injection", 1 << 9),
+        ("capabilities", 1 << 10),
+        ("anonymous-exec", 1 << 11),
+        ("keyring", 1 << 12),
+        ("set-namespace", 1 << 13),
+    ];
+    pub const MOUNT: u32 = 1;
+    pub const USER_NAMESPACE: u32 = 1 << 1;
+    pub const KERNEL_MODULE: u32 = 1 << 2;
+    pub const BPF: u32 = 1 << 3;
+    pub const PERF: u32 = 1 << 4;
+    pub const PTRACE_OTHERS: u32 = 1 << 5;
+    pub const SIGNAL_OTHERS: u32 = 1 << 6;
+    pub const CHROOT: u32 = 1 << 7;
+    pub const RAW_SOCKET: u32 = 1 << 8;
+    pub const TERMINAL_INJECTION: u32 = 1 << 9;
+    pub const CAPABILITIES: u32 = 1 << 10;
+    pub const ANONYMOUS_EXEC: u32 = 1 << 11;
+    pub const KEYRING: u32 = 1 << 12;
+    pub const SET_NAMESPACE: u32 = 1 << 13;
+}

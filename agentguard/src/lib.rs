@@ -1,0 +1,3 @@
+//! AgentGuard's control plane.
+
+pub mod policy;

@@ -1,0 +1,3 @@
+//! Policy: from YAML documents to rules, from rules to the kernel's tables.
+
+pub mod model;

@@ -1,0 +1,2 @@
+//! Build, test and demo commands of the workspace.
+fn main() {}

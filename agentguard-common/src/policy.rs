@@ -4,8 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries of the `POLICIES` map. Entry 0 is never used, so that a zeroed reference denies.
 pub const MAX_POLICIES: u32 = 16_384;
-/// 32-bit words in the arena (64 MiB). A power of two: the kernel masks every index with it.
-pub const ARENA_WORDS: u32 = 1 << 24;
+/// 32-bit words in the arena (32 MiB). A power of two: the kernel masks every index with it.
+pub const ARENA_WORDS: u32 = 1 << 23;
 
 /// Where a compiled policy's tables are. All `u32` positions are word indices into the arena, and lengths count
 /// entries, not words.

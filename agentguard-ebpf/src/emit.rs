@@ -1,0 +1,154 @@
+//! Events into the rings.
+
+use core::ffi::c_void;
+
+use agentguard_common::counter::Counter;
+use agentguard_common::event::{Action, EventHeader, HEADER_BYTES, MAX_PATH};
+use agentguard_common::policy::flags;
+use agentguard_common::verdict::{Decision, Reason, Verdict};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    bpf_ringbuf_output,
+};
+
+use crate::maps::{DENIALS, EVENTS, count};
+use crate::path::Buffer;
+use crate::subject::{Subject, current_task, now};
+use crate::{atomic, kread, offset};
+
+pub(crate) const EPERM: u16 = 1;
+pub(crate) const EACCES: u16 = 13;
+
+/// Which ring an event goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ring {
+    Denials,
+    Events,
+}
+
+/// A header with everything that is the same for all actions of the current task.
+#[inline(always)]
+pub(crate) fn header(subject: &Subject, action: Action, verdict: Verdict) -> EventHeader {
+    let mut event = EventHeader {
+        action: action as u16,
+        decision: verdict.decision as u8,
+        reason: verdict.reason as u8,
+        slot: subject.tag.slot,
+        generation: subject.tag.generation,
+        time_ns: now(),
+        ..EventHeader::default()
+    };
+    // SAFETY: helpers without preconditions; `comm` is 16 bytes as the helper wants.
+    unsafe {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        let uid_gid = bpf_get_current_uid_gid();
+        event.pid = (pid_tgid >> 32) as u32;
+        event.tid = pid_tgid as u32;
+        event.uid = uid_gid as u32;
+        event.gid = (uid_gid >> 32) as u32;
+        event.cgroup = bpf_get_current_cgroup_id();
+        bpf_get_current_comm((&raw mut event.comm).cast::<c_void>(), 16);
+    }
+    let parent = kread::word(current_task() as usize + offset!(task_real_parent));
+    event.parent_pid = kread::read::<u32>(parent + offset!(task_tgid)).unwrap_or(0);
+    if !subject.policy.is_null() {
+        // SAFETY: a live map value.
+        event.policy_generation = unsafe { (*subject.policy).generation };
+    }
+    if !subject.invocation.is_null() {
+        // SAFETY: a live map value.
+        unsafe {
+            event.policy = (*subject.invocation).policy;
+            event.flags = (*subject.invocation).flags;
+        }
+    }
+    event
+}
+
+/// Takes the invocation's next sequence number, so that a loss afterwards is a provable gap.
+#[inline(always)]
+fn sequence(subject: &Subject) -> u64 {
+    if subject.invocation.is_null() {
+        return 0;
+    }
+    // SAFETY: a live map value, aligned for u64.
+    unsafe { atomic::fetch_add(&raw mut (*subject.invocation).next_seq, 1) }
+}
+
+#[inline(always)]
+fn lost(subject: &Subject, counter: Counter) {
+    count(counter);
+    if !subject.invocation.is_null() {
+        // SAFETY: a live map value, aligned for u64.
+        unsafe { atomic::fetch_add(&raw mut (*subject.invocation).lost, 1) };
+    }
+}
+
+#[inline(always)]
+fn output(subject: &Subject, ring: Ring, data: *mut c_void, len: u64) {
+    let (map, counter) = match ring {
+        Ring::Denials => (&raw const DENIALS, Counter::DenialLost),
+        Ring::Events => (&raw const EVENTS, Counter::EventLost),
+    };
+    // SAFETY: `data` holds `len` bytes; the verifier checks it against the map value or stack it comes from.
+    if unsafe { bpf_ringbuf_output(map.cast_mut().cast(), data, len, 0) } != 0 {
+        lost(subject, counter);
+    }
+}
+
+/// Emits an event that has no path.
+#[inline(always)]
+pub(crate) fn plain(subject: &Subject, ring: Ring, event: &mut EventHeader) {
+    event.seq = sequence(subject);
+    output(subject, ring, core::ptr::from_mut(event).cast(), HEADER_BYTES as u64);
+}
+
+/// Emits an event whose path is in `buffer` at `position`.
+#[inline(always)]
+pub(crate) fn with_path(subject: &Subject, ring: Ring, event: &mut EventHeader, buffer: &Buffer, position: u32) {
+    if position >= MAX_PATH as u32 {
+        return plain(subject, ring, event);
+    }
+    let position = position & (MAX_PATH as u32 - 1);
+    let len = MAX_PATH as u32 - position;
+    event.seq = sequence(subject);
+    event.path_len = len as u16;
+    // SAFETY: header and path are contiguous and inside the buffer for every masked position.
+    unsafe {
+        let at = buffer.bytes().add(position as usize);
+        at.cast::<EventHeader>().write_unaligned(*event);
+        output(subject, ring, at.cast(), (HEADER_BYTES as u32 + len) as u64);
+    }
+}
+
+/// Where an event about a decision goes, if anywhere: allowed operations only if the policy asks.
+#[inline(always)]
+pub(crate) fn ring_for(subject: &Subject, verdict: Verdict) -> Option<Ring> {
+    match verdict.decision {
+        Decision::Allow if subject.policy_flags() & flags::LOG_ALLOWED == 0 => None,
+        Decision::Allow => Some(Ring::Events),
+        Decision::Deny | Decision::Ask => {
+            if !subject.invocation.is_null() {
+                // SAFETY: a live map value, aligned for u64.
+                unsafe { atomic::fetch_add(&raw mut (*subject.invocation).denied, 1) };
+            }
+            Some(Ring::Denials)
+        }
+    }
+}
+
+/// A lifecycle fact, recorded as allowed.
+pub(crate) const FACT: Verdict = Verdict::new(Decision::Allow, Reason::Rule);
+
+/// Emits an event whose path is `len` bytes at the front of `buffer`.
+#[inline(always)]
+pub(crate) fn front_path(subject: &Subject, ring: Ring, event: &mut EventHeader, buffer: &Buffer, len: u32) {
+    let len = len & (MAX_PATH as u32 - 1);
+    event.seq = sequence(subject);
+    event.path_len = len as u16;
+    // SAFETY: header and path are contiguous and inside the buffer for every masked length.
+    unsafe {
+        buffer.bytes().cast::<EventHeader>().write_unaligned(*event);
+        output(subject, ring, buffer.bytes().cast(), (HEADER_BYTES as u32 + len) as u64);
+    }
+}

@@ -1,0 +1,98 @@
+//! Birth, exec and death of tagged tasks; the kill of revoked ones at level `compat`.
+
+use agentguard_common::event::{Action, MAX_PATH};
+use agentguard_common::verdict::Verdict;
+use aya_ebpf::bindings::task_struct;
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use aya_ebpf::macros::{btf_tracepoint, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
+
+use crate::emit::{self, FACT, Ring};
+use crate::path::{self, Buffer, Resolved};
+use crate::subject::{Subject, current_task, tag_of, tag_task};
+use crate::{atomic, kread, offset};
+
+const ENOMEM: i32 = 12;
+const SIGKILL: u32 = 9;
+
+/// Level `lsm`: the child gets its parent's tag, or is not made.
+#[lsm(hook = "task_alloc")]
+pub fn task_alloc(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let child: *mut task_struct = ctx.arg(0);
+    if tag_task(child, tag) { 0 } else { -ENOMEM }
+}
+
+/// Both levels: the fork is counted and recorded; at level `compat` this is where the tag is inherited.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn fork(ctx: BtfTracePointContext) -> i32 {
+    let Some(subject) = Subject::current() else { return 0 };
+    let child: *mut task_struct = ctx.arg(1);
+    tag_task(child, subject.tag);
+    if !subject.invocation.is_null() {
+        // SAFETY: a live map value, aligned for u64.
+        unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, 1) };
+    }
+    let mut event = emit::header(&subject, Action::Fork, FACT);
+    event.other_pid = kread::read::<u32>(child as usize + offset!(task_tgid)).unwrap_or(0);
+    event.other_tid = kread::read::<u32>(child as usize + offset!(task_pid)).unwrap_or(0);
+    emit::plain(&subject, Ring::Events, &mut event);
+    0
+}
+
+/// Both levels: what the task now runs.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn executed(ctx: BtfTracePointContext) -> i32 {
+    let Some(subject) = Subject::current() else { return 0 };
+    let bprm: usize = ctx.arg::<*const u8>(2) as usize;
+    let file = kread::word(bprm + offset!(bprm_file));
+    let at = file + offset!(file_path);
+    let mut event = emit::header(&subject, Action::Executed, FACT);
+    let Some(buffer) = Buffer::claim() else {
+        emit::plain(&subject, Ring::Events, &mut event);
+        return 0;
+    };
+    let resolved = path::resolve(
+        &buffer,
+        kread::word(at + offset!(path_dentry)),
+        kread::word(at + offset!(path_mnt)),
+    );
+    let position = match resolved {
+        Resolved::At(position) => position,
+        Resolved::Anonymous | Resolved::Unresolvable => MAX_PATH as u32,
+    };
+    emit::with_path(&subject, Ring::Events, &mut event, &buffer, position);
+    buffer.release();
+    0
+}
+
+/// Both levels: a task is gone.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exited(_ctx: BtfTracePointContext) -> i32 {
+    let Some(subject) = Subject::current() else { return 0 };
+    if !subject.invocation.is_null() {
+        // SAFETY: a live map value, aligned for u64.
+        unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, u64::MAX) };
+    }
+    let mut event = emit::header(&subject, Action::Exit, FACT);
+    event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
+    emit::plain(&subject, Ring::Events, &mut event);
+    0
+}
+
+/// Level `compat`, attached only while a revoke or expiry is carried out: it taxes every system call of the host.
+#[btf_tracepoint(function = "sys_enter")]
+pub fn kill_barred(_ctx: BtfTracePointContext) -> i32 {
+    let Some(subject) = Subject::current() else { return 0 };
+    let Some(reason) = subject.barred else { return 0 };
+    // SAFETY: the helper has no preconditions; it signals the current task.
+    if unsafe { bpf_send_signal(SIGKILL) } == 0 {
+        let mut event = emit::header(&subject, Action::Kill, Verdict::deny(reason));
+        emit::plain(&subject, Ring::Denials, &mut event);
+    }
+    0
+}

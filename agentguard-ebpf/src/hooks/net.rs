@@ -1,0 +1,316 @@
+//! Addresses: LSM socket hooks (level `lsm`) and cgroup hooks (both levels) over the same tables.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use agentguard_common::counter::Counter;
+use agentguard_common::event::Action;
+use agentguard_common::invocation::Tag;
+use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
+use agentguard_common::verdict::{Reason, Verdict};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE};
+use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get};
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm};
+use aya_ebpf::programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext};
+
+use crate::emit::{self, EPERM};
+use crate::maps::{Arena, CONTROL, SOCKET_TAG, count};
+use crate::subject::{Subject, current_task, now, tag_of};
+use crate::{kread, offset};
+
+const AF_UNSPEC: u16 = 0;
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_MPTCP: u32 = 262;
+/// `PF_INET`/`PF_INET6` stream, datagram; anything else needs a privilege that level `lsm` mediates.
+const SOCK_RAW: u32 = 3;
+const ALLOW: i32 = 1;
+const REFUSE: i32 = 0;
+
+/// Multipath TCP is TCP to the rules; other protocol numbers fit a byte.
+#[inline(always)]
+const fn protocol(raw: u32) -> u8 {
+    if raw == IPPROTO_MPTCP { IPPROTO_TCP } else { raw as u8 }
+}
+
+/// Decides a request and records it. True when the task is stopped.
+#[inline(always)]
+fn stopped(subject: &Subject, facts: &NetFacts) -> bool {
+    let verdict = match (subject.barred, Arena::get()) {
+        (Some(reason), _) => Verdict::deny(reason),
+        (None, None) => Verdict::deny(Reason::Internal),
+        (None, Some(arena)) => net::decide(&arena, &subject.policy(), facts),
+    };
+    record(subject, facts, verdict)
+}
+
+#[inline(always)]
+fn record(subject: &Subject, facts: &NetFacts, verdict: Verdict) -> bool {
+    let stops = subject.stops(verdict);
+    if let Some(ring) = emit::ring_for(subject, verdict) {
+        let action = match facts.op {
+            NetOp::Connect => Action::Connect,
+            NetOp::Bind => Action::Bind,
+        };
+        let mut event = emit::header(subject, action, verdict);
+        event.protocol = u16::from(facts.protocol);
+        event.port = facts.port;
+        (event.family, event.address) = match facts.address {
+            Address::V4(addr) => (AF_INET, [0, 0, 0, addr]),
+            Address::V6(words) => (AF_INET6, words),
+        };
+        event.errno = if stops { EPERM } else { 0 };
+        emit::plain(subject, ring, &mut event);
+    }
+    stops
+}
+
+/// Records the refusal of a socket or address that rules cannot express.
+#[inline(always)]
+fn refuse_family(subject: &Subject, action: Action, family: u16, socket_type: u16) -> bool {
+    let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Family));
+    let stops = subject.stops(verdict);
+    if let Some(ring) = emit::ring_for(subject, verdict) {
+        let mut event = emit::header(subject, action, verdict);
+        event.family = family;
+        event.socket_type = socket_type;
+        event.errno = if stops { EPERM } else { 0 };
+        emit::plain(subject, ring, &mut event);
+    }
+    stops
+}
+
+macro_rules! sock_addr_hooks {
+    ($($attach:ident $name:ident: $op:ident, $family:ident;)*) => {$(
+        #[cgroup_sock_addr($attach)]
+        pub fn $name(ctx: SockAddrContext) -> i32 {
+            let Some(subject) = Subject::current() else { return ALLOW };
+            // SAFETY: the context is valid for the program's run; the verifier checks each field access.
+            let (address, port, proto) = unsafe {
+                let addr = ctx.sock_addr;
+                (sock_addr_hooks!(@$family addr, $op), (*addr).user_port, (*addr).protocol)
+            };
+            let facts = NetFacts {
+                op: NetOp::$op,
+                protocol: protocol(proto),
+                port: u16::from_be(port as u16),
+                address,
+            };
+            if stopped(&subject, &facts) { REFUSE } else { ALLOW }
+        }
+    )*};
+    (@v4 $addr:ident, $op:ident) => { Address::v4(u32::from_be((*$addr).user_ip4), NetOp::$op) };
+    (@v6 $addr:ident, $op:ident) => {{
+        let words = [
+            u32::from_be(core::ptr::read_volatile(&raw const (*$addr).user_ip6[0])),
+            u32::from_be(core::ptr::read_volatile(&raw const (*$addr).user_ip6[1])),
+            u32::from_be(core::ptr::read_volatile(&raw const (*$addr).user_ip6[2])),
+            u32::from_be(core::ptr::read_volatile(&raw const (*$addr).user_ip6[3])),
+        ];
+        Address::v6(words, NetOp::$op)
+    }};
+}
+
+sock_addr_hooks! {
+    connect4 cgroup_connect4: Connect, v4;
+    connect6 cgroup_connect6: Connect, v6;
+    sendmsg4 cgroup_sendmsg4: Connect, v4;
+    sendmsg6 cgroup_sendmsg6: Connect, v6;
+    bind4 cgroup_bind4: Bind, v4;
+    bind6 cgroup_bind6: Bind, v6;
+}
+
+/// The owner of a socket.
+#[inline(always)]
+fn owner(sk: *mut c_void) -> Option<Tag> {
+    // SAFETY: a socket pointer that the verifier accepted; no flags, so nothing is made.
+    let tag = unsafe { bpf_sk_storage_get(SOCKET_TAG.as_ptr(), sk, null_mut(), 0) } as *const Tag;
+    // SAFETY: a storage value outlives the program run (RCU); checked for null.
+    if tag.is_null() { None } else { Some(unsafe { *tag }) }
+}
+
+/// New inet sockets: only families and types that rules can express, and each gets its owner.
+#[cgroup_sock(sock_create)]
+pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
+    let Some(subject) = Subject::current() else { return ALLOW };
+    let sock = ctx.as_ptr().cast::<aya_ebpf::bindings::bpf_sock>();
+    // SAFETY: the context is valid for the program's run.
+    let (family, kind) = unsafe { ((*sock).family, (*sock).type_) };
+    let granted = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
+    if subject.barred.is_some() || (kind == SOCK_RAW && !granted) {
+        if refuse_family(&subject, Action::Socket, family as u16, kind as u16) {
+            return REFUSE;
+        }
+    }
+    let mut tag = subject.tag;
+    // SAFETY: the context is the socket; the value lives across the call, which copies it.
+    let stored = unsafe {
+        bpf_sk_storage_get(
+            SOCKET_TAG.as_ptr(),
+            ctx.as_ptr(),
+            (&raw mut tag).cast::<c_void>(),
+            BPF_SK_STORAGE_GET_F_CREATE as u64,
+        )
+    };
+    if stored.is_null() {
+        count(Counter::TagSocket);
+        return REFUSE;
+    }
+    ALLOW
+}
+
+/// Packets of revoked or expired owners. An idle host pays one map read.
+#[cgroup_skb(egress)]
+pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
+    let Some(control) = CONTROL.get_ptr(0) else { return ALLOW };
+    // SAFETY: a live map value.
+    let from = unsafe { core::ptr::read_volatile(&raw const (*control).recheck_from_ns) };
+    if from == u64::MAX || now() < from {
+        return ALLOW;
+    }
+    let skb = ctx.as_ptr().cast::<__sk_buff>();
+    // SAFETY: the context is valid for the program's run; both socket pointers are checked for null.
+    let sk = unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return ALLOW;
+        }
+        bpf_sk_fullsock(sk)
+    };
+    if sk.is_null() {
+        return ALLOW;
+    }
+    match owner(sk.cast()) {
+        Some(tag) if Subject::of(tag).barred.is_some() => REFUSE,
+        _ => ALLOW,
+    }
+}
+
+/// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
+#[inline(always)]
+fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32) -> i32 {
+    let Some(family) = kread::read::<u16>(addr) else {
+        count(Counter::AddressUnreadable);
+        return if refuse_family(subject, Action::Connect, 0, 0) { -i32::from(EPERM) } else { 0 };
+    };
+    let sk = kread::word(sock + offset!(socket_sk));
+    let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+    // Disconnecting (AF_UNSPEC) an inet stream reaches nobody; a datagram socket treats it as AF_INET when sending.
+    let family = if family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { family };
+    let address = match family {
+        AF_INET if len >= 8 => kread::read::<u32>(addr + 4).map(|a| Address::v4(u32::from_be(a), op)),
+        AF_INET6 if len >= 24 => kread::read::<[u32; 4]>(addr + 8)
+            .map(|w| Address::v6([u32::from_be(w[0]), u32::from_be(w[1]), u32::from_be(w[2]), u32::from_be(w[3])], op)),
+        _ => None,
+    };
+    let port = kread::read::<u16>(addr + 2).map(u16::from_be);
+    let proto = kread::read::<u16>(sk + offset!(sk_protocol));
+    match (address, port, proto) {
+        (Some(address), Some(port), Some(proto)) => {
+            let facts = NetFacts { op, protocol: protocol(u32::from(proto)), port, address };
+            if stopped(subject, &facts) { -i32::from(EPERM) } else { 0 }
+        }
+        _ if sk_family == AF_UNIX => match subject.barred {
+            // Unix sockets are peers, not addresses; see STATUS in the README for their mediation.
+            Some(_) if refuse_family(subject, Action::Unix, AF_UNIX, 0) => -i32::from(EPERM),
+            _ => 0,
+        },
+        _ => {
+            count(Counter::AddressUnreadable);
+            if refuse_family(subject, Action::Connect, family, 0) { -i32::from(EPERM) } else { 0 }
+        }
+    }
+}
+
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let len: i32 = ctx.arg(2);
+    lsm_address(
+        &subject,
+        NetOp::Connect,
+        ctx.arg::<*const u8>(0) as usize,
+        ctx.arg::<*const u8>(1) as usize,
+        len as u32,
+    )
+}
+
+#[lsm(hook = "socket_bind")]
+pub fn socket_bind(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sock = ctx.arg::<*const u8>(0) as usize;
+    let sk = kread::word(sock + offset!(socket_sk));
+    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+    if family != AF_INET && family != AF_INET6 {
+        return 0; // creation of other families is filtered by socket_create; Unix paths by path_mknod
+    }
+    let len: i32 = ctx.arg(2);
+    lsm_address(&subject, NetOp::Bind, sock, ctx.arg::<*const u8>(1) as usize, len as u32)
+}
+
+/// Sends with an explicit destination (unconnected UDP, TCP Fast Open), and any send of a revoked invocation.
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sock = ctx.arg::<*const u8>(0) as usize;
+    let message = ctx.arg::<*const u8>(1) as usize;
+    let name = kread::word(message + offset!(msghdr_name));
+    if name == 0 {
+        if subject.barred.is_some() && refuse_family(&subject, Action::Use, 0, 0) {
+            return -i32::from(EPERM);
+        }
+        return 0;
+    }
+    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
+    if len == 0 {
+        return 0;
+    }
+    let family = kread::read::<u16>(kread::word(sock + offset!(socket_sk)) + offset!(sk_family));
+    if family == Some(16) {
+        return 0; // netlink: allowed families are decided at socket_create
+    }
+    lsm_address(&subject, NetOp::Connect, sock, name, len)
+}
+
+/// Families and types: inet and Unix streams and datagrams, and routing netlink (which libc's resolver needs).
+#[lsm(hook = "socket_create")]
+pub fn socket_create(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    let kernel: i32 = ctx.arg(3);
+    if kernel != 0 || tag_of(current_task()).is_none() {
+        return 0;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let family: i32 = ctx.arg(0);
+    let kind: i32 = ctx.arg(1);
+    let proto: i32 = ctx.arg(2);
+    let stream_or_datagram = matches!(kind & 0xf, 1 | 2);
+    let expressible = match family {
+        1 => true,
+        2 | 10 => stream_or_datagram,
+        16 => proto == 0, // NETLINK_ROUTE
+        _ => false,
+    };
+    let raw = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
+    if (expressible || raw) && subject.barred.is_none() {
+        return 0;
+    }
+    if refuse_family(&subject, Action::Socket, family as u16, kind as u16) { -i32::from(EPERM) } else { 0 }
+}

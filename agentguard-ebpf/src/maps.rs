@@ -1,0 +1,126 @@
+//! Maps and the constants that the loader fills in.
+
+use core::ffi::c_void;
+
+use agentguard_common::Words;
+use agentguard_common::counter::{COUNTERS as COUNTER_COUNT, Counter};
+use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES, HEADER_BYTES, MAX_PATH};
+use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
+use agentguard_common::offsets::Offsets;
+use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_map_type};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+
+/// BTF declaration of a local storage map, for which aya has no type.
+#[repr(C)]
+pub(crate) struct Storage<const KIND: usize> {
+    r#type: *const [i32; KIND],
+    key: *const i32,
+    value: *const Tag,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; 1],
+}
+
+// SAFETY: the pointers only carry types into BTF; nothing reads them.
+unsafe impl<const KIND: usize> Sync for Storage<KIND> {}
+
+impl<const KIND: usize> Storage<KIND> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// Which invocation a task belongs to.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "TASK_TAG")]
+pub(crate) static TASK_TAG: Storage<{ bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize }> = Storage::new();
+
+/// Which invocation made a socket.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "SOCKET_TAG")]
+pub(crate) static SOCKET_TAG: Storage<{ bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize }> = Storage::new();
+
+#[map]
+pub(crate) static INVOCATIONS: Array<Invocation> = Array::with_max_entries(MAX_INVOCATIONS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static POLICIES: Array<PolicyHeader> = Array::with_max_entries(MAX_POLICIES, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static ARENA: Array<[u32; ARENA_WORDS as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static DENIALS: RingBuf = RingBuf::with_byte_size(DENIALS_RING_BYTES, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_RING_BYTES, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+
+/// Buffers per CPU. LSM programs can be preempted, so one is claimed for the time of a decision.
+pub(crate) const SCRATCH_BUFFERS: u32 = 8;
+/// Room behind the path buffer, so that for the verifier any masked position plus any length stays inside.
+const SLACK: usize = MAX_PATH;
+
+/// A path under construction (right-aligned at `HEADER_BYTES + MAX_PATH`), with room for an event header before it.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) busy: u64,
+    pub(crate) bytes: [u8; HEADER_BYTES + MAX_PATH + SLACK],
+}
+
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_BUFFERS, 0);
+
+/// Member offsets of the running kernel, from its BTF.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::ZERO;
+
+/// One offset, as a constant that the verifier knows.
+#[macro_export]
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a read of a static; volatile so that the compiler does not fold the zero it sees.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::offsets()).$field) as usize }
+    };
+}
+
+#[inline(always)]
+pub(crate) const fn offsets() -> *const Offsets {
+    &raw const OFFSETS
+}
+
+/// Adds one to a failure counter.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the entry is this CPU's own; a lost increment by preemption is harmless.
+        unsafe { *value += 1 }
+    }
+}
+
+/// The arena of compiled tables.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Arena(*const u32);
+
+impl Arena {
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        ARENA.get_ptr(0).map(|words| Self(words.cast()))
+    }
+}
+
+impl Words for Arena {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u32 {
+        let index = core::hint::black_box(index) & (ARENA_WORDS - 1);
+        // SAFETY: the masked index is inside the map value, which the verifier checks too.
+        unsafe { core::ptr::read_volatile(self.0.add(index as usize)) }
+    }
+}

@@ -1,0 +1,251 @@
+//! Paths: walking dentries and mounts up to the root of the mount namespace, and the policy's DFA over the bytes.
+
+use core::ffi::c_void;
+
+use agentguard_common::counter::Counter;
+use agentguard_common::event::{HEADER_BYTES, MAX_PATH};
+use agentguard_common::file::{self, Access, StateVerdict};
+use agentguard_common::policy::PolicyHeader;
+use agentguard_common::verdict::Verdict;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
+
+use crate::maps::{Arena, SCRATCH, SCRATCH_BUFFERS, Scratch, count};
+use crate::subject::{Subject, current_task};
+use crate::{atomic, kread, offset};
+
+const MAX_COMPONENTS: u32 = 512;
+const BYTES_PER_STEP: u32 = 8;
+const NAME_MAX: u32 = 255;
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const INDEX_MASK: u32 = MAX_PATH as u32 - 1;
+/// Kernel error pointers are the last page of addresses.
+const ERROR_POINTERS: usize = usize::MAX - 4095;
+
+/// How a walk ended.
+mod outcome {
+    pub(super) const RUNNING: u32 = 0;
+    pub(super) const RESOLVED: u32 = 1;
+    pub(super) const FAILED: u32 = 2;
+    pub(super) const ANONYMOUS: u32 = 3;
+}
+
+/// A claimed scratch buffer.
+pub(crate) struct Buffer(*mut Scratch);
+
+impl Buffer {
+    /// Claims a buffer of this CPU. Preemption can hold several at once; when all are busy the request is denied.
+    #[inline(always)]
+    pub(crate) fn claim() -> Option<Self> {
+        let mut i = 0;
+        while i < SCRATCH_BUFFERS {
+            let scratch = SCRATCH.get_ptr_mut(i)?;
+            // SAFETY: a live map value, aligned for u64.
+            if unsafe { atomic::exchange(&raw mut (*scratch).busy, 1) } == 0 {
+                return Some(Self(scratch));
+            }
+            i += 1;
+        }
+        count(Counter::ScratchBusy);
+        None
+    }
+
+    /// Gives the buffer back. Not `Drop`: every exit path of a hook is explicit.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        // SAFETY: a live map value, aligned for u64.
+        unsafe { atomic::exchange(&raw mut (*self.0).busy, 0) };
+    }
+
+    /// First byte of the buffer: the event header of a path at position `p` goes to `bytes() + p`.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> *mut u8 {
+        // SAFETY: projection inside a live map value.
+        unsafe { (&raw mut (*self.0).bytes).cast() }
+    }
+}
+
+/// A path in a buffer, or why there is none.
+#[derive(Clone, Copy)]
+pub(crate) enum Resolved {
+    /// Position of the first byte; the path ends at `MAX_PATH`.
+    At(u32),
+    /// The object is on a kernel-internal mount (pipe, memfd, layer of a stacked file system).
+    Anonymous,
+    Unresolvable,
+}
+
+#[repr(C)]
+struct Walk {
+    dentry: usize,
+    mnt: usize,
+    buffer: *mut u8,
+    own_pid: usize,
+    mount_ns: usize,
+    position: u32,
+    outcome: u32,
+}
+
+/// One step up: a component, or a crossing from a mount to the one below it.
+unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
+    // SAFETY: the context that `resolve` passed to bpf_loop.
+    let walk = unsafe { &mut *walk };
+    let parent = kread::word(walk.dentry + offset!(dentry_parent));
+    let root = kread::word(walk.mnt + offset!(vfsmount_root));
+    if parent == 0 || root == 0 {
+        walk.outcome = outcome::FAILED;
+        return 1;
+    }
+    if walk.dentry == root {
+        let mount = walk.mnt - offset!(mount_mnt);
+        let below = kread::word(mount + offset!(mount_parent));
+        if below == mount || below == 0 {
+            let ns = kread::word(mount + offset!(mount_ns));
+            walk.outcome = if ns >= ERROR_POINTERS {
+                outcome::ANONYMOUS
+            } else if ns == 0 || ns != walk.mount_ns {
+                outcome::FAILED
+            } else {
+                outcome::RESOLVED
+            };
+            return 1;
+        }
+        walk.dentry = kread::word(mount + offset!(mount_mountpoint));
+        walk.mnt = below + offset!(mount_mnt);
+        return 0;
+    }
+    if walk.dentry == parent {
+        walk.outcome = outcome::FAILED; // disconnected: a root that is not its mount's root
+        return 1;
+    }
+    let mut len = kread::read::<u32>(walk.dentry + offset!(dentry_name) + offset!(qstr_len)).unwrap_or(u32::MAX);
+    let mut name = kread::word(walk.dentry + offset!(dentry_name) + offset!(qstr_name));
+    let own = *b"self";
+    if parent == root && is_own_process(walk) {
+        len = 4;
+        name = 0;
+    }
+    if len > NAME_MAX || walk.position < len + 1 {
+        walk.outcome = outcome::FAILED;
+        return 1;
+    }
+    let start = walk.position - len;
+    // SAFETY: the masked position plus at most 255 bytes is inside the buffer, which has that much slack.
+    unsafe {
+        let at = walk.buffer.add(HEADER_BYTES + (start & INDEX_MASK) as usize);
+        if name == 0 {
+            *at.cast::<[u8; 4]>() = own;
+        } else if bpf_probe_read_kernel(at.cast(), len & 0xff, name as *const c_void) != 0 {
+            walk.outcome = outcome::FAILED;
+            return 1;
+        }
+        *walk.buffer.add(HEADER_BYTES + ((start - 1) & INDEX_MASK) as usize) = b'/';
+    }
+    walk.position = start - 1;
+    walk.dentry = parent;
+    0
+}
+
+/// Whether the walk is at the procfs directory of the current process, which policies call `self`.
+#[inline(always)]
+fn is_own_process(walk: &Walk) -> bool {
+    let sb = kread::word(walk.mnt + offset!(vfsmount_sb));
+    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(PROC_SUPER_MAGIC) {
+        return false;
+    }
+    let inode = kread::word(walk.dentry + offset!(dentry_inode));
+    if inode == 0 {
+        return false;
+    }
+    let pid = kread::word(inode - offset!(proc_inode_vfs) + offset!(proc_inode_pid));
+    pid != 0 && pid == walk.own_pid
+}
+
+/// Writes the path of (dentry, vfsmount) into the buffer.
+#[inline(always)]
+pub(crate) fn resolve(buffer: &Buffer, dentry: usize, mnt: usize) -> Resolved {
+    let task = current_task() as usize;
+    let leader = kread::word(task + offset!(task_group_leader));
+    let nsproxy = kread::word(task + offset!(task_nsproxy));
+    let mut walk = Walk {
+        dentry,
+        mnt,
+        buffer: buffer.bytes(),
+        own_pid: kread::word(leader + offset!(task_thread_pid)),
+        mount_ns: kread::word(nsproxy + offset!(nsproxy_mnt_ns)),
+        position: MAX_PATH as u32,
+        outcome: outcome::RUNNING,
+    };
+    // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
+    unsafe {
+        bpf_loop(MAX_COMPONENTS, walk_step as *const () as *mut c_void, (&raw mut walk).cast(), 0);
+    }
+    if walk.outcome == outcome::ANONYMOUS {
+        return Resolved::Anonymous;
+    }
+    let mut position = walk.position;
+    if walk.outcome != outcome::RESOLVED || position > MAX_PATH as u32 {
+        count(Counter::PathUnresolvable);
+        return Resolved::Unresolvable;
+    }
+    if position == MAX_PATH as u32 {
+        position -= 1; // the root itself
+        // SAFETY: a constant position inside the buffer.
+        unsafe { *buffer.bytes().add(HEADER_BYTES + MAX_PATH - 1) = b'/' };
+    }
+    Resolved::At(position)
+}
+
+#[repr(C)]
+struct Scan {
+    policy: PolicyHeader,
+    arena: Arena,
+    buffer: *const u8,
+    position: u32,
+    state: u32,
+}
+
+/// Eight bytes of the DFA walk.
+unsafe extern "C" fn scan_step(_index: u32, scan: *mut Scan) -> i64 {
+    // SAFETY: the context that `verdict` passed to bpf_loop.
+    let scan = unsafe { &mut *scan };
+    let mut i = 0;
+    while i < BYTES_PER_STEP {
+        if scan.position >= MAX_PATH as u32 {
+            return 1;
+        }
+        // SAFETY: the masked position is inside the buffer.
+        let byte = unsafe { *scan.buffer.add(HEADER_BYTES + (scan.position & INDEX_MASK) as usize) };
+        scan.state = file::step(&scan.arena, &scan.policy, scan.state, byte);
+        scan.position += 1;
+        i += 1;
+    }
+    0
+}
+
+/// What the policy says about the path at `position`.
+#[inline(always)]
+pub(crate) fn state_verdict(subject: &Subject, buffer: &Buffer, position: u32) -> StateVerdict {
+    let Some(arena) = Arena::get() else { return StateVerdict(0) };
+    let policy = subject.policy();
+    let mut scan = Scan { policy, arena, buffer: buffer.bytes(), position, state: policy.start };
+    // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
+    unsafe {
+        bpf_loop(
+            MAX_PATH as u32 / BYTES_PER_STEP,
+            scan_step as *const () as *mut c_void,
+            (&raw mut scan).cast(),
+            0,
+        );
+    }
+    file::state_verdict(&arena, &scan.policy, scan.state)
+}
+
+/// Decides `want` on the path at `position`.
+#[inline(always)]
+pub(crate) fn decide(subject: &Subject, buffer: &Buffer, position: u32, want: Access) -> (Verdict, Access) {
+    if let Some(reason) = subject.barred {
+        return (Verdict::deny(reason), want);
+    }
+    let state = state_verdict(subject, buffer, position);
+    (file::decide(state, want), want.without(state.allow()))
+}

@@ -1,0 +1,131 @@
+//! Who asks: the tag of a task, its invocation and its policy.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+use agentguard_common::counter::Counter;
+use agentguard_common::invocation::{Invocation, Tag};
+use agentguard_common::policy::{PolicyHeader, flags};
+use agentguard_common::verdict::{Decision, Reason, Verdict};
+use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get,
+};
+
+use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, count};
+
+/// A tagged task's invocation.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) tag: Tag,
+    pub(crate) invocation: *mut Invocation,
+    pub(crate) policy: *const PolicyHeader,
+    /// Why it may do nothing at all, if so.
+    pub(crate) barred: Option<Reason>,
+}
+
+/// The current task's kernel object.
+#[inline(always)]
+pub(crate) fn current_task() -> *mut task_struct {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_task_btf() }.cast()
+}
+
+/// The tag of `task`, if it has one.
+#[inline(always)]
+pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
+    // SAFETY: `task` is a trusted task pointer (current, or a hook's argument); no flags, so nothing is made.
+    let tag = unsafe { bpf_task_storage_get(TASK_TAG.as_ptr(), task.cast(), null_mut(), 0) } as *const Tag;
+    // SAFETY: a storage value outlives the program run (RCU); checked for null.
+    if tag.is_null() { None } else { Some(unsafe { *tag }) }
+}
+
+/// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.
+#[inline(always)]
+pub(crate) fn tag_task(task: *mut task_struct, tag: Tag) -> bool {
+    let mut value = tag;
+    // SAFETY: `task` is a trusted task pointer and `value` lives across the call, which copies it.
+    let stored = unsafe {
+        bpf_task_storage_get(
+            TASK_TAG.as_ptr(),
+            task.cast(),
+            (&raw mut value).cast::<c_void>(),
+            BPF_LOCAL_STORAGE_GET_F_CREATE as u64,
+        )
+    };
+    if stored.is_null() {
+        count(Counter::TagTask);
+    }
+    !stored.is_null()
+}
+
+impl Subject {
+    /// The current task's subject; `None` for untagged tasks, which AgentGuard never denies anything.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        tag_of(current_task()).map(Self::of)
+    }
+
+    /// The subject of `tag`. A tag that leads nowhere is barred as stale.
+    #[inline(always)]
+    pub(crate) fn of(tag: Tag) -> Self {
+        let stale = Self {
+            tag,
+            invocation: null_mut(),
+            policy: core::ptr::null(),
+            barred: Some(Reason::Stale),
+        };
+        let Some(invocation) = INVOCATIONS.get_ptr_mut(tag.slot) else {
+            count(Counter::StaleTag);
+            return stale;
+        };
+        // SAFETY: a live map value. The daemon writes single words; each is read once.
+        let (barred, index) = unsafe { ((*invocation).barred(tag, now()), (*invocation).policy) };
+        let Some(policy) = POLICIES.get_ptr(index) else {
+            count(Counter::StaleTag);
+            return stale;
+        };
+        // SAFETY: a live map value.
+        let vacant = unsafe { (*policy).generation } == 0;
+        let barred = if barred.is_none() && vacant { Some(Reason::Stale) } else { barred };
+        Self { tag, invocation, policy, barred }
+    }
+
+    /// Flags of the policy, 0 without one.
+    #[inline(always)]
+    pub(crate) fn policy_flags(&self) -> u32 {
+        // SAFETY: null or a live map value.
+        if self.policy.is_null() { 0 } else { unsafe { (*self.policy).flags } }
+    }
+
+    /// A copy of the policy header.
+    #[inline(always)]
+    pub(crate) fn policy(&self) -> PolicyHeader {
+        // SAFETY: null or a live map value.
+        if self.policy.is_null() { PolicyHeader::default() } else { unsafe { *self.policy } }
+    }
+
+    /// Whether the policy grants a privilege.
+    #[inline(always)]
+    pub(crate) fn may(&self, privilege: u32) -> bool {
+        // SAFETY: null or a live map value.
+        self.barred.is_none() && !self.policy.is_null() && unsafe { (*self.policy).privileges } & privilege != 0
+    }
+
+    /// Whether `verdict` stops the task: audit mode stops nothing, except what revocation and expiry end.
+    #[inline(always)]
+    pub(crate) fn stops(&self, verdict: Verdict) -> bool {
+        if matches!(verdict.decision, Decision::Allow) {
+            return false;
+        }
+        let ended = matches!(verdict.reason, Reason::Revoked | Reason::Expired | Reason::Stale);
+        ended || self.policy_flags() & flags::AUDIT == 0
+    }
+}
+
+/// The boot clock, in nanoseconds.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}

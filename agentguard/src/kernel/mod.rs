@@ -214,7 +214,12 @@ impl Kernel {
     pub fn best() -> Result<(Self, Option<String>)> {
         match Self::load(Level::Lsm) {
             Ok(kernel) => Ok((kernel, None)),
-            Err(why) => Ok((Self::load(Level::Compat)?, Some(format!("{why:#}")))),
+            Err(why) => {
+                let why = format!("{why:#}");
+                let kernel = Self::load(Level::Compat)
+                    .with_context(|| format!("level lsm: {why}; level compat does not load either"))?;
+                Ok((kernel, Some(why)))
+            }
         }
     }
 

@@ -1,0 +1,60 @@
+//! `events`: the log, and the stream.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::client;
+use crate::event::record::Record;
+
+pub(super) fn print(socket: &Path, log: &Path, follow: bool, json: bool) -> Result<()> {
+    if !follow {
+        let file = std::fs::File::open(log)
+            .with_context(|| format!("{}: no event log; hint: nothing ran yet, or --event-log", log.display()))?;
+        for line in BufReader::new(file).lines() {
+            show(&line?, json)?;
+        }
+        return Ok(());
+    }
+    let mut rest = Vec::new();
+    client::stream(socket, "/v1/events", |data| {
+        rest.extend_from_slice(data);
+        while let Some(end) = rest.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            show(String::from_utf8_lossy(&line).trim_end(), json)?;
+        }
+        Ok(())
+    })
+}
+
+fn show(line: &str, json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{line}")?;
+        return Ok(());
+    }
+    let record: Record = serde_json::from_str(line).with_context(|| format!("not an event: {line}"))?;
+    let process = record.process.unwrap_or_default();
+    let seq = record.seq.map_or_else(|| "-".into(), |s| s.to_string());
+    let rule = record.rule.map(|r| match (r.document, r.line) {
+        (Some(document), Some(line)) => format!(" by {document}:{line} `{}`", r.text),
+        _ => format!(" by {}", r.text),
+    });
+    writeln!(
+        out,
+        "{} {} {}#{seq} {}[{}] {} {} {}{} ({}){}",
+        record.time,
+        record.agent,
+        record.invocation,
+        process.comm,
+        process.pid,
+        record.decision,
+        record.action,
+        if record.access.is_empty() { String::new() } else { record.access.join("+") + " " },
+        record.object,
+        record.reason,
+        rule.unwrap_or_default()
+    )?;
+    Ok(())
+}

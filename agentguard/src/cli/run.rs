@@ -1,0 +1,222 @@
+//! `run`: this process gets an identity, restricts itself where the level needs it, and becomes the command.
+
+use std::ffi::{CString, OsString};
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::{LevelChoice, client};
+use crate::daemon::api::{Start, Started, Variables};
+use crate::kernel::Level;
+use crate::launch::{environment, identity, inherited, landlock};
+use crate::policy;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Policy: a shipped name or a file.
+    #[arg(long, default_value = "coding-agent")]
+    policy: String,
+    /// On whose behalf; the invoking user by default.
+    #[arg(long)]
+    principal: Option<String>,
+    /// The agent's name; the command's by default.
+    #[arg(long)]
+    agent: Option<String>,
+    /// What the run is for.
+    #[arg(long, default_value = "")]
+    purpose: String,
+    /// Time to live, such as 90s, 15m, 8h; the policy's ttl is the most.
+    #[arg(long)]
+    ttl: Option<String>,
+    #[arg(long, value_enum, default_value_t = LevelChoice::Auto)]
+    level: LevelChoice,
+    /// Run although this level cannot enforce the whole policy; every event is marked.
+    #[arg(long)]
+    allow_degraded: bool,
+    /// The directory that the policy calls ${workspace}; the current one by default.
+    #[arg(long)]
+    workspace: Option<PathBuf>,
+    /// Run as this user; under sudo the invoking user by default.
+    #[arg(long)]
+    user: Option<String>,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Seconds of a duration such as `90s`, `15m`, `8h`, `2d`.
+fn seconds(text: &str) -> Result<u64> {
+    let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let n: u64 = number.parse().with_context(|| format!("--ttl {text:?}; hint: 90s, 15m, 8h"))?;
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => bail!("--ttl {text:?}: unknown unit {unit:?}; hint: s, m, h or d"),
+    };
+    n.checked_mul(factor).with_context(|| format!("--ttl {text:?} is too long"))
+}
+
+/// The policy's text: a file, or a shipped policy.
+fn document(name: &str) -> Result<(String, String)> {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        let text = std::fs::read_to_string(name).with_context(|| format!("policy {name}"))?;
+        return Ok((name.to_owned(), text));
+    }
+    match policy::builtin(name) {
+        Some(text) => Ok((name.to_owned(), text.to_owned())),
+        None => {
+            let names: Vec<_> = policy::builtin_names().into_iter().collect();
+            bail!("no shipped policy is called {name:?}; hint: one of {names:?}, or a file")
+        }
+    }
+}
+
+impl Run {
+    fn start(&self, run_as: &identity::RunAs) -> Result<Start> {
+        let (policy_name, policy) = document(&self.policy)?;
+        let workspace = match &self.workspace {
+            Some(dir) => dir.clone(),
+            None => std::env::current_dir().context("the current directory")?,
+        };
+        let workspace =
+            workspace.canonicalize().with_context(|| format!("workspace {}", workspace.display()))?;
+        let program = Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy();
+        Ok(Start {
+            policy_name,
+            policy,
+            variables: Variables {
+                home: run_as.home.to_string_lossy().into_owned(),
+                workspace: workspace.to_str().context("the workspace's path is not UTF-8")?.to_owned(),
+                user: run_as.user.clone(),
+                uid: run_as.uid,
+                tmp: "/tmp".into(),
+            },
+            agent: self.agent.clone().unwrap_or_else(|| program.into_owned()),
+            principal: self.principal.clone().unwrap_or_else(|| format!("user:{}", run_as.user)),
+            purpose: self.purpose.clone(),
+            ttl_s: self.ttl.as_deref().map(seconds).transpose()?,
+            level: self.level.into(),
+            allow_degraded: self.allow_degraded,
+        })
+    }
+
+    pub(super) fn execute(self, socket: &Path, log: &Path) -> Result<()> {
+        let run_as = identity::invoking_user(self.user.as_deref())?;
+        let request = self.start(&run_as)?;
+        if std::os::unix::net::UnixStream::connect(socket).is_err() {
+            start_daemon(socket, log, self.level.into())?;
+        }
+        let program = which(&self.command[0])?;
+        let started: Started = client::call(socket, "/v1/invocations", Some(&request))?;
+        eprintln!(
+            "agentguard: invocation {} level {} policy {}{}",
+            started.invocation,
+            started.level.name(),
+            started.policy.name,
+            if started.degraded { " DEGRADED: not all of it is enforced" } else { "" }
+        );
+        let env = environment::filter(&started.policy.environment, std::env::vars_os());
+        inherited::close_inherited();
+        if started.level == Level::Compat {
+            let plan = landlock::plan(&started.policy);
+            identity::no_new_privs()?;
+            landlock::apply(&plan).context("Landlock")?;
+        }
+        identity::drop_to(&run_as)?;
+        identity::no_new_privs()?;
+        let error = Command::new(&program)
+            .arg0(&self.command[0])
+            .args(&self.command[1..])
+            .env_clear()
+            .envs(env)
+            .env("AGENTGUARD_INVOCATION", &started.invocation)
+            .exec();
+        Err(error).with_context(|| format!("executing {}", program.display()))
+    }
+}
+
+/// Finds the program in PATH before anything is restricted.
+fn which(name: &std::ffi::OsStr) -> Result<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Ok(PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| {
+        CString::new(file.as_os_str().as_bytes())
+            // SAFETY: a NUL-terminated path that lives across the call.
+            .is_ok_and(|c| file.is_file() && unsafe { libc::access(c.as_ptr(), libc::X_OK) } == 0)
+    });
+    found.with_context(|| format!("{}: not found in PATH", name.to_string_lossy()))
+}
+
+/// Starts a daemon that lives as long as there are invocations, detached from this process tree.
+fn start_daemon(socket: &Path, log: &Path, level: Option<Level>) -> Result<()> {
+    // SAFETY: no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        bail!(
+            "no daemon listens at {}, and only root can start one; hint: sudo agentguard daemon",
+            socket.display()
+        );
+    }
+    let (mut ready, writer) = std::io::pipe()?;
+    let fd = writer.as_raw_fd();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--socket").arg(socket).arg("--event-log").arg(log);
+    command.args(["daemon", "--ephemeral", "--ready-fd", &fd.to_string()]);
+    command.args(["--level", level.map_or("auto", Level::name)]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: async-signal-safe calls only: the fd survives exec, and a second fork leaves no child behind.
+    unsafe {
+        command.pre_exec(move || {
+            libc::fcntl(fd, libc::F_SETFD, 0);
+            libc::setsid();
+            match libc::fork() {
+                0 => Ok(()),
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => libc::_exit(0),
+            }
+        });
+    }
+    let mut child = command.spawn().context("starting the daemon")?;
+    drop(writer);
+    child.wait()?;
+    let mut byte = [0];
+    if ready.read(&mut byte)? != 1 {
+        bail!("the daemon did not start (its message is above)");
+    }
+    Ok(())
+}
+
+/// `policy check`.
+pub(super) fn check(file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let variables = policy::Variables {
+        home: "/home/user".into(),
+        workspace: "/workspace".into(),
+        user: "user".into(),
+        uid: 1000,
+        tmp: "/tmp".into(),
+    };
+    let policy = policy::load(&file.display().to_string(), &text, &variables)?;
+    let compiled = policy::compile::compile(&policy)?;
+    println!(
+        "{}: ok, {} file rules, {} network rules, {} states, {} bytes of table, {}",
+        policy.name,
+        policy.files.len(),
+        policy.network.len(),
+        compiled.header.states_len,
+        compiled.words.len() * 4,
+        policy.digest
+    );
+    for u in landlock::plan(&policy).unenforceable {
+        println!("level compat cannot enforce {}:{}: {}: {}", u.rule.document, u.rule.line, u.text, u.why);
+    }
+    Ok(())
+}

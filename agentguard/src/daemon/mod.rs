@@ -1,0 +1,136 @@
+//! The daemon: issues identities, publishes policies, revokes, and turns events into records.
+
+pub mod api;
+mod kill;
+mod recorder;
+pub mod registry;
+mod server;
+mod start;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use registry::{Registry, State};
+use tokio::sync::{Notify, broadcast};
+
+use crate::event::record::Record;
+use crate::kernel::{Kernel, Level};
+
+/// Where things are, and how long the daemon lives.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub socket: PathBuf,
+    pub events: PathBuf,
+    /// The level to insist on; `None` takes the best.
+    pub level: Option<Level>,
+    /// End when the last invocation has ended.
+    pub ephemeral: bool,
+}
+
+/// Shared state.
+pub struct Daemon {
+    kernel: Mutex<Kernel>,
+    registry: Mutex<Registry>,
+    recorder: recorder::Recorder,
+    /// Why not a higher level.
+    why: Option<String>,
+    level: Level,
+    ended: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Daemon {
+    fn kernel(&self) -> MutexGuard<'_, Kernel> {
+        lock(&self.kernel)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+
+    /// Writes a record of the daemon's own.
+    fn note(&self, mut record: Record, action: &str) {
+        record.boot_ns = crate::clock::boot_ns();
+        record.time = format!("{:.6}", jiff::Timestamp::now());
+        action.clone_into(&mut record.action);
+        if record.decision.is_empty() {
+            "allow".clone_into(&mut record.decision);
+        }
+        self.recorder.write(&record);
+    }
+
+    /// Marks an invocation whose last task is gone.
+    fn end_if_over(&self, tag: agentguard_common::invocation::Tag) {
+        let kernel = self.kernel();
+        let slot = kernel.invocation(tag.slot);
+        if slot.generation != tag.generation || slot.tasks != 0 {
+            return;
+        }
+        let mut registry = self.registry();
+        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state != State::Ended) else { return };
+        invocation.state = State::Ended;
+        let mut record = invocation.record();
+        drop(registry);
+        kernel.set_state(tag.slot, agentguard_common::invocation::state::ENDED);
+        drop(kernel);
+        for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
+            record.detail.insert(name.into(), value.into());
+        }
+        self.note(record, "end");
+        self.ended.notify_one();
+    }
+}
+
+/// Runs the daemon until it is told to stop. `ready` is called once the socket accepts.
+///
+/// # Errors
+/// When the kernel plane does not load or the socket cannot be bound.
+pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
+    let (mut kernel, why) = match config.level {
+        Some(level) => (Kernel::load(level)?, None),
+        None => Kernel::best()?,
+    };
+    let level = kernel.level();
+    let rings = kernel.take_rings()?;
+    let daemon = Arc::new(Daemon {
+        kernel: Mutex::new(kernel),
+        registry: Mutex::default(),
+        recorder: recorder::Recorder::open(&config.events)?,
+        why,
+        level,
+        ended: Notify::new(),
+    });
+    let consumer = daemon.clone();
+    std::thread::Builder::new().name("events".into()).spawn(move || consumer.consume(rings))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(server::serve(daemon, config, ready)).context("control socket")
+}
+
+impl Daemon {
+    fn consume(&self, rings: [aya::maps::RingBuf<aya::maps::MapData>; 2]) {
+        use agentguard_common::event::Action;
+        use agentguard_common::invocation::Tag;
+        let mut exes = std::collections::HashMap::new();
+        crate::event::consume(rings, |raw| {
+            let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
+            let invocation = self.registry().get(tag).cloned();
+            if let Some(invocation) = invocation {
+                let record = crate::event::enrich(&raw, &invocation, &mut exes);
+                self.recorder.write(&record);
+            }
+            if raw.header.action == Action::Exit as u16 {
+                self.end_if_over(tag);
+            }
+            true
+        });
+    }
+
+    /// Follows the records written from now on.
+    fn follow(&self) -> broadcast::Receiver<Arc<str>> {
+        self.recorder.follow()
+    }
+}

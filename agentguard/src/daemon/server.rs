@@ -1,0 +1,257 @@
+//! The control socket.
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use agentguard_common::invocation::{Tag, state};
+use anyhow::{Context as _, Result};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State as Shared, connect_info::Connected};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use tokio::net::UnixListener;
+use tokio::net::unix::UCred;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::api::{Listed, Problem, Revoke, Revoked, Start, Status};
+use super::registry::{Invocation, State};
+use super::start::Caller;
+use super::{Config, Daemon};
+use crate::kernel::{Level, pidfd_open};
+
+/// Largest request body: a policy document.
+const BODY_LIMIT: usize = 4 << 20;
+/// `SO_PEERPIDFD` (Linux 6.5).
+const SO_PEERPIDFD: i32 = 77;
+
+/// The process at the other end of a connection.
+#[derive(Clone)]
+pub(super) struct Peer {
+    credentials: Option<UCred>,
+    pidfd: Option<Arc<OwnedFd>>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let socket = stream.io();
+        let credentials = socket.peer_cred().ok();
+        Self { credentials, pidfd: peer_pidfd(socket.as_raw_fd(), credentials).map(Arc::new) }
+    }
+}
+
+/// The peer's pidfd from the socket, or by pid while the connection proves that it lives (before 6.5).
+fn peer_pidfd(socket: i32, credentials: Option<UCred>) -> Option<OwnedFd> {
+    let mut fd: i32 = -1;
+    let mut len = size_of::<i32>() as u32;
+    // SAFETY: the kernel writes one i32.
+    let result = unsafe {
+        libc::getsockopt(socket, libc::SOL_SOCKET, SO_PEERPIDFD, (&raw mut fd).cast(), &raw mut len)
+    };
+    if result == 0 && fd >= 0 {
+        // SAFETY: a fresh fd that nothing else owns.
+        return Some(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    pidfd_open(credentials?.pid()?.cast_unsigned()).ok()
+}
+
+impl Peer {
+    fn is_root(&self) -> bool {
+        self.credentials.is_some_and(|c| c.uid() == 0)
+    }
+
+    fn caller(&self) -> Option<Caller> {
+        let credentials = self.credentials?;
+        Some(Caller {
+            pidfd: self.pidfd.as_ref()?.try_clone().ok()?,
+            pid: credentials.pid()?.cast_unsigned(),
+            uid: credentials.uid(),
+        })
+    }
+}
+
+type Answer<T> = std::result::Result<Json<T>, (StatusCode, Json<Problem>)>;
+
+fn refusal(status: StatusCode, error: impl Into<String>) -> (StatusCode, Json<Problem>) {
+    (status, Json(Problem { error: error.into(), hint: None, rules: Vec::new() }))
+}
+
+/// Serves until interrupted, or until idle when ephemeral.
+pub(super) async fn serve(daemon: Arc<Daemon>, config: &Config, ready: impl FnOnce()) -> Result<()> {
+    if let Some(dir) = config.socket.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    if std::os::unix::net::UnixStream::connect(&config.socket).is_ok() {
+        anyhow::bail!("{}: another daemon listens there", config.socket.display());
+    }
+    let _ = std::fs::remove_file(&config.socket);
+    let listener = UnixListener::bind(&config.socket).with_context(|| config.socket.display().to_string())?;
+    std::fs::set_permissions(&config.socket, std::fs::Permissions::from_mode(0o666))?;
+    let app = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/invocations", get(list).post(start))
+        .route("/v1/revoke", post(revoke))
+        .route("/v1/events", get(follow))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(daemon.clone());
+    ready();
+    let service = app.into_make_service_with_connect_info::<Peer>();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let idle = async {
+        loop {
+            daemon.ended.notified().await;
+            if config.ephemeral && !daemon.registry().busy() {
+                return;
+            }
+        }
+    };
+    let result = tokio::select! {
+        served = axum::serve(listener, service).into_future() => served.map_err(Into::into),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        () = idle => Ok(()),
+    };
+    let _ = std::fs::remove_file(&config.socket);
+    result
+}
+
+async fn status(Shared(daemon): Shared<Arc<Daemon>>) -> Answer<Status> {
+    let counters = daemon.kernel().counters();
+    let counters = counters.map_err(|e| refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("{e:#}")))?;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        level: daemon.level,
+        why: daemon.why.clone(),
+        counters: counters.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+    }))
+}
+
+async fn start(
+    Shared(daemon): Shared<Arc<Daemon>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<Start>,
+) -> Response {
+    let Some(caller) = peer.caller() else {
+        return refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified").into_response();
+    };
+    match daemon.start(&request, &caller) {
+        Ok(started) => Json(started).into_response(),
+        Err(problem) => (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response(),
+    }
+}
+
+async fn list(Shared(daemon): Shared<Arc<Daemon>>) -> Json<Vec<Listed>> {
+    let kernel = daemon.kernel();
+    let registry = daemon.registry();
+    let now = crate::clock::boot_ns();
+    let mut all: Vec<_> = registry
+        .all()
+        .map(|i| {
+            let slot = kernel.invocation(i.tag.slot);
+            Listed {
+                invocation: i.id.to_string(),
+                agent: i.agent.clone(),
+                principal: i.principal.clone(),
+                purpose: i.purpose.clone(),
+                policy: i.policy.name.clone(),
+                level: i.level,
+                state: i.state.name().into(),
+                pid: i.pid,
+                uid: i.uid,
+                tasks: slot.tasks,
+                denied: slot.denied,
+                events: slot.next_seq,
+                lost: slot.lost,
+                expires_in_s: (i.expires_ns != u64::MAX)
+                    .then(|| i.expires_ns.saturating_sub(now) / 1_000_000_000),
+            }
+        })
+        .collect();
+    all.sort_by(|a, b| a.invocation.cmp(&b.invocation));
+    Json(all)
+}
+
+fn selected(request: &Revoke, invocation: &Invocation) -> bool {
+    request.all
+        || request.invocation.as_ref().is_some_and(|id| invocation.id.to_string() == *id)
+        || request.agent.as_ref().is_some_and(|a| invocation.agent == *a)
+        || request.principal.as_ref().is_some_and(|p| invocation.principal == *p)
+}
+
+async fn revoke(
+    Shared(daemon): Shared<Arc<Daemon>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<Revoke>,
+) -> Answer<Revoked> {
+    if !peer.is_root() {
+        return Err(refusal(StatusCode::FORBIDDEN, "only root may revoke"));
+    }
+    let work = tokio::task::spawn_blocking(move || daemon.revoke(&request)).await;
+    match work {
+        Ok(Ok(revoked)) => Ok(Json(revoked)),
+        Ok(Err(e)) => Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, format!("{e:#}"))),
+        Err(e) => Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, e.to_string())),
+    }
+}
+
+impl Daemon {
+    fn revoke(&self, request: &Revoke) -> Result<Revoked> {
+        let chosen: Vec<Invocation> = {
+            let registry = self.registry();
+            registry.all().filter(|i| i.state == State::Active && selected(request, i)).cloned().collect()
+        };
+        anyhow::ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
+        let started = Instant::now();
+        let tags: Vec<Tag> = chosen.iter().map(|i| i.tag).collect();
+        {
+            let kernel = self.kernel();
+            for tag in &tags {
+                kernel.set_state(tag.slot, state::REVOKED);
+            }
+        }
+        let store_us = started.elapsed().as_secs_f64() * 1e6;
+        let mut killed = 0;
+        let mut killed_us = None;
+        if request.kill || self.level == Level::Compat {
+            killed = self.kill(&tags)?;
+            killed_us = Some(started.elapsed().as_secs_f64() * 1e6);
+        }
+        for invocation in &chosen {
+            if let Some(i) = self.registry().get_mut(invocation.tag).filter(|i| i.state == State::Active) {
+                i.state = State::Revoked;
+            }
+            let mut record = invocation.record();
+            record.decision = "deny".into();
+            record.reason = "revoked".into();
+            self.note(record, "revoke");
+        }
+        Ok(Revoked {
+            invocations: chosen.iter().map(|i| i.id.to_string()).collect(),
+            store_us,
+            killed_us,
+            killed,
+        })
+    }
+}
+
+async fn follow(
+    Shared(daemon): Shared<Arc<Daemon>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Response {
+    if !peer.is_root() {
+        return refusal(StatusCode::FORBIDDEN, "only root may read events").into_response();
+    }
+    let lines = futures_util::stream::unfold(daemon.follow(), |mut records| async move {
+        let line = match records.recv().await {
+            Ok(line) => line.to_string(),
+            Err(RecvError::Lagged(n)) => format!("{{\"action\":\"gap\",\"detail\":{{\"missed\":{n}}}}}\n"),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok::<_, std::convert::Infallible>(line), records))
+    });
+    ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

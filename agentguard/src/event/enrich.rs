@@ -1,0 +1,141 @@
+//! From a raw event and the registry to a record: names instead of numbers, and the rule that decided.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use agentguard_common::event::{Action, EventHeader};
+use agentguard_common::file::Access;
+use agentguard_common::net::{Address, NetFacts, NetOp};
+use agentguard_common::verdict::{Decision, Reason};
+use serde_json::json;
+
+use super::record::{Process, Record, Rule, printable};
+use super::ring::Raw;
+use crate::daemon::registry::Invocation;
+use crate::policy::{self, model::Explanation};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// The boot-clock time `boot_ns` as UTC.
+fn utc(boot_ns: u64) -> String {
+    let now_boot = crate::clock::boot_ns();
+    let ago = now_boot.saturating_sub(boot_ns);
+    let then = jiff::Timestamp::now() - std::time::Duration::from_nanos(ago);
+    format!("{then:.6}")
+}
+
+fn address(header: &EventHeader) -> Option<(IpAddr, Address)> {
+    let [a, b, c, d] = header.address;
+    match header.family {
+        AF_INET => Some((Ipv4Addr::from(d).into(), Address::V4(d))),
+        AF_INET6 => {
+            let bits = u128::from(a) << 96 | u128::from(b) << 64 | u128::from(c) << 32 | u128::from(d);
+            Some((Ipv6Addr::from(bits).into(), Address::V6(header.address)))
+        }
+        _ => None,
+    }
+}
+
+fn rule(explanation: &Explanation<'_>) -> Rule {
+    Rule {
+        text: explanation.text.clone(),
+        document: explanation.rule.map(|r| r.document.clone()),
+        line: explanation.rule.map(|r| r.line),
+        reason: explanation.rule.and_then(|r| r.reason.clone()),
+    }
+}
+
+/// At level `compat` the kernel saw the string the task passed: make it absolute where the fd still tells.
+fn requested_path(raw: &Raw) -> Vec<u8> {
+    if raw.header.reason != Reason::Landlock as u8 || raw.path.first() == Some(&b'/') {
+        return raw.path.clone();
+    }
+    let pid = raw.header.pid;
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    let mut path = std::os::unix::ffi::OsStringExt::into_vec(cwd.into_os_string());
+    path.push(b'/');
+    path.extend_from_slice(&raw.path);
+    path
+}
+
+fn deciding_rule(invocation: &Invocation, raw: &Raw, path: &[u8], action: Action) -> Option<Rule> {
+    let header = &raw.header;
+    let access = Access(header.access);
+    match action {
+        Action::Open | Action::Exec | Action::Path if !path.is_empty() => {
+            Some(rule(&policy::explain_file(&invocation.policy, path, access)))
+        }
+        Action::Connect | Action::Bind => {
+            let (_, address) = address(header)?;
+            let op = if action == Action::Bind { NetOp::Bind } else { NetOp::Connect };
+            let facts = NetFacts { op, protocol: header.protocol as u8, port: header.port, address };
+            Some(rule(&policy::explain_net(&invocation.policy, &facts)))
+        }
+        _ => None,
+    }
+}
+
+/// Makes the record, and keeps `exes` (executable by pid) up to date.
+pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String>) -> Record {
+    let header = &raw.header;
+    let action = Action::from_raw(header.action);
+    let path = requested_path(raw);
+    let mut record = invocation.record();
+    record.time = utc(header.time_ns);
+    record.boot_ns = header.time_ns;
+    record.seq = Some(header.seq);
+    record.action = action.map_or("unknown", Action::name).to_owned();
+    record.decision = Decision::from_raw(header.decision).map_or("unknown", Decision::name).to_owned();
+    let reason = Reason::from_raw(header.reason);
+    record.reason = reason.map_or("unknown", Reason::name).to_owned();
+    record.object = match address(header) {
+        Some((ip @ IpAddr::V4(_), _)) => format!("{ip}:{}", header.port),
+        Some((ip @ IpAddr::V6(_), _)) => format!("[{ip}]:{}", header.port),
+        None => printable(&path),
+    };
+    let access = Access(header.access);
+    record.access =
+        Access::NAMED.iter().filter(|(_, a)| access.contains(*a)).map(|(n, _)| (*n).to_owned()).collect();
+    record.errno = match header.errno {
+        0 => None,
+        1 => Some("EPERM".into()),
+        13 => Some("EACCES".into()),
+        n => Some(n.to_string()),
+    };
+    if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
+        record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
+    }
+    match action {
+        Some(Action::Executed) => {
+            exes.insert(header.pid, record.object.clone());
+        }
+        Some(Action::Fork) => {
+            if let Some(exe) = exes.get(&header.pid).cloned() {
+                exes.insert(header.other_pid, exe);
+            }
+            record.detail.insert("child_pid".into(), json!(header.other_pid));
+            record.detail.insert("child_tid".into(), json!(header.other_tid));
+        }
+        Some(Action::Exit) => {
+            record.detail.insert("code".into(), json!(header.detail >> 8 & 0xff));
+            record.detail.insert("signal".into(), json!(header.detail & 0x7f));
+        }
+        _ => {}
+    }
+    let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
+    record.process = Some(Process {
+        pid: header.pid,
+        tid: header.tid,
+        ppid: header.parent_pid,
+        exe: exes.get(&header.pid).cloned(),
+        comm: printable(comm),
+        uid: header.uid,
+        gid: header.gid,
+        cgroup: header.cgroup,
+    });
+    if action == Some(Action::Exit) && header.pid == header.tid {
+        exes.remove(&header.pid);
+    }
+    record
+}

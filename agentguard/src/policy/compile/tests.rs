@@ -1,0 +1,210 @@
+//! Compiled tables against the naive reading of the rules.
+
+use agentguard_common::file::{Access, decide, walk};
+use agentguard_common::net::{self, Address, NetFacts, NetOp};
+use agentguard_common::verdict::Decision;
+use proptest::prelude::*;
+
+use super::compile;
+use crate::policy::model::{Effect, Environment, FileRule, Mode, NetRule, Policy, RuleSource};
+use crate::policy::{builtin, builtin_names, explain_file, explain_net, load};
+
+const BASE: u32 = 4096;
+
+fn policy(files: Vec<FileRule>, network: Vec<NetRule>) -> Policy {
+    Policy {
+        name: "test".into(),
+        digest: String::new(),
+        mode: Mode::Enforce,
+        ttl: None,
+        log_allowed: false,
+        files,
+        network,
+        environment: Environment::default(),
+        privileges: 0,
+    }
+}
+
+fn placed(policy: &Policy) -> (agentguard_common::policy::PolicyHeader, Vec<u32>) {
+    let (header, words) = compile(policy).expect("compiles").place(BASE);
+    let mut arena = vec![0xdead_beef; BASE as usize];
+    arena.extend(words);
+    (header, arena)
+}
+
+fn effect() -> impl Strategy<Value = Effect> {
+    prop_oneof![4 => Just(Effect::Allow), 1 => Just(Effect::Ask), 2 => Just(Effect::Deny)]
+}
+
+fn source() -> RuleSource {
+    RuleSource { document: "test".into(), line: 1, reason: None }
+}
+
+fn component() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[ab.]{1,3}".prop_filter("dots", |s| s != "." && s != ".."),
+        1 => Just("*".to_owned()),
+        1 => Just("a*".to_owned()),
+        1 => Just("?b".to_owned()),
+        1 => Just("[!a]".to_owned()),
+        1 => Just("{a,b*}".to_owned()),
+        1 => Just("**".to_owned()),
+    ]
+}
+
+fn file_rule() -> impl Strategy<Value = FileRule> {
+    (effect(), prop::collection::vec(component(), 1..5), any::<bool>(), 1u16..0x7f).prop_map(
+        |(effect, parts, floating, access)| {
+            let body = parts.join("/");
+            let glob = if floating { format!("**/{body}") } else { format!("/{body}") };
+            FileRule { effect, glob, access: Access(access), source: source() }
+        },
+    )
+}
+
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![8 => Just(b'a'), 8 => Just(b'b'), 2 => Just(b'.'), 1 => Just(b'\n'), 1 => any::<u8>()];
+    let part = prop::collection::vec(byte.prop_filter("slash", |b| *b != b'/' && *b != 0), 1..4);
+    prop::collection::vec(part, 0..7)
+        .prop_map(|parts| if parts.is_empty() { b"/".to_vec() } else { parts.iter().flat_map(|p| [b"/", p.as_slice()].concat()).collect() })
+}
+
+fn decision(effect: Effect) -> Decision {
+    match effect {
+        Effect::Allow => Decision::Allow,
+        Effect::Ask => Decision::Ask,
+        Effect::Deny => Decision::Deny,
+    }
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        (0u32..64).prop_map(|a| Address::V4(0x0a00_0000 + a)),
+        (0u32..64).prop_map(|a| Address::V6([0xfd00_0000, 0, 0, a])),
+    ]
+}
+
+fn net_rule() -> impl Strategy<Value = NetRule> {
+    let nets = prop_oneof![
+        (0u32..64, 24u8..=32).prop_map(|(a, p)| format!("{}/{p}", std::net::Ipv4Addr::from(0x0a00_0000 + a))),
+        (0u32..64, 120u8..=128).prop_map(|(a, p)| format!("fd00::{a:x}/{p}")),
+        Just("0.0.0.0/0".to_owned()),
+        Just("::/0".to_owned()),
+    ];
+    let net = nets.prop_map(|n| n.parse::<ipnet::IpNet>().expect("generated").trunc());
+    let ports = prop::collection::vec((0u16..20, 0u16..5).prop_map(|(l, n)| (l, l + n)), 0..3);
+    let protocols = prop::collection::vec(prop_oneof![Just(6u8), Just(17), Just(132)], 0..2);
+    (effect(), net, ports, protocols, any::<bool>()).prop_map(|(effect, to, ports, protocols, bind)| NetRule {
+        effect,
+        ops: if bind { vec![NetOp::Bind, NetOp::Connect] } else { vec![NetOp::Connect] },
+        to: vec![to],
+        ports,
+        protocols,
+        source: source(),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    // 1,000 policies x 12 paths x 2 requests = 24,000 cases.
+    #[test]
+    fn the_dfa_decides_as_the_rules_read(
+        rules in prop::collection::vec(file_rule(), 0..8),
+        paths in prop::collection::vec((path(), 1u16..0x7f), 12),
+    ) {
+        let policy = policy(rules, Vec::new());
+        let (header, arena) = placed(&policy);
+        for (path, want) in paths {
+            for want in [Access(want), Access::READ] {
+                let got = decide(walk(&arena[..], &header, &path), want).decision;
+                let expected = decision(explain_file(&policy, &path, want).effect);
+                prop_assert_eq!(got, expected, "path {:?} want {:?}", String::from_utf8_lossy(&path), want);
+            }
+        }
+    }
+
+    // 1,000 policies x 12 requests = 12,000 cases.
+    #[test]
+    fn the_ranges_decide_as_the_rules_read(
+        rules in prop::collection::vec(net_rule(), 0..8),
+        requests in prop::collection::vec((address(), 0u16..26, prop_oneof![Just(6u8), Just(17), Just(132), Just(1)], any::<bool>()), 12),
+    ) {
+        let policy = policy(Vec::new(), rules);
+        let (header, arena) = placed(&policy);
+        for (address, port, protocol, bind) in requests {
+            let op = if bind { NetOp::Bind } else { NetOp::Connect };
+            let facts = NetFacts { op, protocol, port, address };
+            let got = net::decide(&arena[..], &header, &facts).decision;
+            prop_assert_eq!(got, decision(explain_net(&policy, &facts).effect), "{:?}", facts);
+        }
+    }
+}
+
+fn variables() -> crate::policy::Variables {
+    crate::policy::Variables {
+        home: "/home/u".into(),
+        workspace: "/work[1]".into(),
+        user: "u".into(),
+        uid: 1000,
+        tmp: "/tmp".into(),
+    }
+}
+
+#[test]
+fn every_shipped_policy_compiles() {
+    for name in builtin_names() {
+        let policy = load(name, builtin(name).expect("shipped"), &variables()).expect(name);
+        compile(&policy).expect(name);
+    }
+}
+
+#[test]
+fn variables_match_only_themselves() {
+    let text = builtin("coding-agent").expect("shipped");
+    let policy = load("coding-agent", text, &variables()).expect("loads");
+    let want = Access::READ;
+    assert_eq!(explain_file(&policy, b"/work[1]/src/x", want).effect, Effect::Allow);
+    assert_eq!(explain_file(&policy, b"/work1/src/x", want).effect, Effect::Deny);
+    assert_eq!(explain_file(&policy, b"/work[1]/.env", want).effect, Effect::Deny);
+}
+
+#[test]
+fn ten_thousand_rules_compile() {
+    let rule = |i: usize| FileRule {
+        effect: Effect::Allow,
+        glob: format!("/srv/data/tenant-{}/project-{}/**", i % 97, i * 7919 % 100_003),
+        access: Access::READ,
+        source: source(),
+    };
+    let floating = ["**/.env", "**/.ssh/**", "**/*.pem"].map(|g| FileRule {
+        effect: Effect::Deny,
+        glob: g.into(),
+        access: Access::ALL,
+        source: source(),
+    });
+    let policy = policy((0..10_000).map(rule).chain(floating).collect(), Vec::new());
+    let (header, arena) = placed(&policy);
+    let path = b"/srv/data/tenant-1/project-7919/deep/x";
+    assert!(decide(walk(&arena[..], &header, path), Access::READ).is_allow());
+    let secret = b"/srv/data/tenant-1/project-7919/.ssh/id";
+    assert!(!decide(walk(&arena[..], &header, secret), Access::READ).is_allow());
+}
+
+#[test]
+fn mistakes_are_named_with_line_and_column() {
+    let head = "apiVersion: agentguard.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: t}\nspec:\n";
+    for (body, line, message) in [
+        ("  filez: []\n", 5, "filez"),
+        ("  files:\n    - allow: [read]\n      paths: [\"a/b\"]\n", 7, "absolute"),
+        ("  files:\n    - allow: [reed]\n      paths: [\"/a\"]\n", 6, "reed"),
+        ("  network:\n    - allow: [connect]\n      to: [\"10.0.0.300\"]\n", 7, "10.0.0.300"),
+        ("  include: [nosuch]\n", 5, "nosuch"),
+        ("  ttl: 5 parsecs\n", 5, "duration"),
+        ("  mode: audit\n  mode: audit\n", 6, "uplicate"),
+    ] {
+        let error = load("t.yaml", &format!("{head}{body}"), &variables()).expect_err(body);
+        assert_eq!(error.line, line, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}

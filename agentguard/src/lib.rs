@@ -1,3 +1,4 @@
 //! AgentGuard's control plane.
 
+pub mod launch;
 pub mod policy;

@@ -239,9 +239,14 @@ pub fn apply(plan: &Plan) -> Result<Status> {
     let mut skipped = Vec::new();
     let trees = plan.rules.iter().map(|r| (r, true));
     for ((path, access), tree) in trees.chain(plan.exact.iter().map(|r| (r, false))) {
-        let Some((fd, is_dir)) = open(path)? else {
-            skipped.push(path.clone());
-            continue;
+        let (fd, is_dir) = match open(path) {
+            Ok(Some(opened)) => opened,
+            // This user could not use what it cannot reach.
+            Ok(None) | Err(Errno::EACCES) => {
+                skipped.push(path.clone());
+                continue;
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot open {}", path.display())),
         };
         // A rule on a directory is a rule on its tree, so a file that became a directory gets none.
         let on_file = <AccessFs>::from_file(known);
@@ -266,17 +271,16 @@ pub fn apply(plan: &Plan) -> Result<Status> {
 
 /// Opens a path as a handle, without going through symbolic links: policies speak of resolved paths, and a link
 /// could be turned elsewhere by its owner. `None` if there is no such path.
-pub(super) fn open(path: &Path) -> Result<Option<(OwnedFd, bool)>> {
+pub(super) fn open(path: &Path) -> nix::Result<Option<(OwnedFd, bool)>> {
     let how =
         OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     let fd = match openat2(nix::fcntl::AT_FDCWD, path, how) {
         Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => return Ok(None),
-        Err(e) => return Err(e).with_context(|| format!("cannot open {}", path.display())),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+        Err(e) => return Err(e),
     };
-    let mode = fstat(&fd).with_context(|| path.display().to_string())?.st_mode;
-    let is_dir = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-    Ok(Some((fd, is_dir)))
+    let mode = fstat(&fd)?.st_mode;
+    Ok(Some((fd, SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR)))
 }
 
 #[cfg(test)]

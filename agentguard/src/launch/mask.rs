@@ -70,7 +70,7 @@ pub fn find(policy: &Policy, plan: &Plan) -> Result<Vec<PathBuf>> {
         let allowed = readable.iter().any(|dir| path.starts_with(dir));
         // A literal rule on a directory speaks of the directory alone, which a cover would overdo.
         if allowed
-            && let Some((_, is_dir)) = open(path)?
+            && let Some((_, is_dir)) = opened(path)?
             && (!is_dir || tree.is_some())
         {
             found.push(path.to_owned());
@@ -120,14 +120,14 @@ impl Covers {
 
     /// Covers `path`, unless it is gone.
     fn cover(&self, path: &Path) -> Result<()> {
-        let Some((fd, is_dir)) = open(path)? else {
+        let Some((fd, is_dir)) = opened(path)? else {
             // Gone, or replaced by a symbolic link, which leads to what its own path says.
             return Ok(());
         };
         let source = if is_dir { &self.directory } else { &self.node };
         mount(Some(source), &through(&fd), None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .with_context(|| format!("cannot cover {}", path.display()))?;
-        let (now, _) = open(path)?.with_context(|| format!("{} vanished", path.display()))?;
+        let (now, _) = opened(path)?.with_context(|| format!("{} vanished", path.display()))?;
         let same = |a: &OwnedFd, b: &Path| -> Result<bool> {
             let (a, b) = (nix::sys::stat::fstat(a)?, nix::sys::stat::stat(b)?);
             Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
@@ -135,6 +135,11 @@ impl Covers {
         ensure!(same(&now, source)?, "{} changed while it was covered", path.display());
         Ok(())
     }
+}
+
+/// [`open`], with the path in the error.
+fn opened(path: &Path) -> Result<Option<(OwnedFd, bool)>> {
+    open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// A name for exactly the object that `fd` holds.

@@ -84,7 +84,8 @@ pub fn expand(glob: &str) -> Result<Vec<PathBuf>> {
     // Without `**` nothing deeper than the glob itself can match.
     let depth = if glob.contains("**") { usize::MAX } else { Path::new(glob).components().count() };
     let mut found = Vec::new();
-    walk(literal_prefix(glob), &mut MAX_ENTRIES.clone(), &mut |path, _| {
+    let mut budget = MAX_ENTRIES;
+    walk(literal_prefix(glob), &mut budget, &mut |path, _| {
         if wanted.is_match(path) {
             found.push(path.to_owned());
         }

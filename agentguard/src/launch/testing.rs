@@ -12,7 +12,8 @@ pub(crate) fn in_child(body: impl FnOnce() -> bool) {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
-        let ok = body();
+        // A panic must not unwind into the harness, which would go on as a second process.
+        let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(false);
         // SAFETY: ends the child at once, without running the parent's exit handlers.
         unsafe { libc::_exit(i32::from(!ok)) }
     }

@@ -1,0 +1,288 @@
+//! Level `compat`: as much of a policy's file rules as Landlock can say.
+//!
+//! A Landlock ruleset only allows, for a file or for a directory with everything below it, and is bound to what
+//! exists when it is applied. So a plan is never wider than the policy in the operations Landlock mediates, except
+//! for the rules it lists as unenforceable; what it never mediates is in [`NOT_MEDIATED`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use agentguard_common::file::Access;
+use anyhow::{Context, Result, bail, ensure};
+use landlock::{
+    ABI, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus, Scope,
+};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::expand;
+use crate::policy::model::{Effect, FileRule, Policy, RuleSource};
+
+/// Operations that policies name and no Landlock rule of this version restricts.
+pub const NOT_MEDIATED: &[&str] = &[
+    "connecting to Unix sockets by path",
+    "changing attributes (chmod, chown, utimes, xattr)",
+    "mapping a readable file executable",
+    "hard links within one directory, where creating is allowed",
+];
+
+/// What Landlock is to allow, and what it can't do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Directories, allowed with everything below them.
+    pub rules: Vec<(PathBuf, Access)>,
+    /// Single files.
+    pub exact: Vec<(PathBuf, Access)>,
+    /// Rules that this plan breaks.
+    pub unenforceable: Vec<Unenforceable>,
+    /// Where the plan is stricter than the policy, for people.
+    pub notes: Vec<String>,
+}
+
+/// A rule that Landlock can't enforce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unenforceable {
+    pub rule: RuleSource,
+    /// The rule as written: `deny read "**/.env"`.
+    pub text: String,
+    pub why: String,
+}
+
+/// What [`apply`] put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The kernel's Landlock ABI.
+    pub abi: i32,
+    /// Rights that this kernel does not know, and so does not restrict.
+    pub missing: Vec<&'static str>,
+    /// Whether abstract Unix sockets and signals to the outside are cut.
+    pub scoped: bool,
+    /// Allow rules without effect, because the path is missing or leads through a symbolic link.
+    pub skipped: Vec<PathBuf>,
+}
+
+/// Translates a policy's file rules. Looks at the file system, changes nothing.
+#[must_use]
+pub fn plan(policy: &Policy) -> Plan {
+    let mut out = Plan::default();
+    let mut trees = BTreeMap::<PathBuf, Access>::new();
+    let mut files = BTreeMap::<PathBuf, Access>::new();
+    for rule in policy.files.iter().filter(|r| r.effect == Effect::Allow) {
+        allow(rule, &mut trees, &mut files, &mut out.notes);
+    }
+    for rule in policy.files.iter().filter(|r| r.effect != Effect::Allow) {
+        if let Some(why) = refuse(rule, &mut trees, &mut files) {
+            out.unenforceable.push(Unenforceable { rule: rule.source.clone(), text: text(rule), why });
+        } else if rule.effect == Effect::Ask {
+            out.notes.push(format!("{}: Landlock cannot ask, so it denies", text(rule)));
+        }
+    }
+    out.rules = trees.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
+    out.exact = files.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
+    out
+}
+
+fn allow(
+    rule: &FileRule,
+    trees: &mut BTreeMap<PathBuf, Access>,
+    files: &mut BTreeMap<PathBuf, Access>,
+    notes: &mut Vec<String>,
+) {
+    let add = |map: &mut BTreeMap<PathBuf, Access>, path: PathBuf| {
+        let access = map.entry(path).or_default();
+        *access = access.union(rule.access);
+    };
+    let tree = expand::subtree(&rule.glob);
+    let body = tree.unwrap_or(&rule.glob);
+    let found = if expand::is_literal(body) {
+        vec![PathBuf::from(body)]
+    } else {
+        notes.push(format!("{}: holds for what exists at start", text(rule)));
+        match expand::expand(body) {
+            Ok(found) => found,
+            Err(e) => {
+                notes.push(format!("{}: allows nothing: {e:#}", text(rule)));
+                return;
+            }
+        }
+    };
+    for path in found {
+        match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => {
+                notes.push(format!("{}: {} is a symbolic link", text(rule), path.display()));
+            }
+            Ok(meta) if meta.is_dir() && tree.is_some() => add(trees, path),
+            Ok(meta) if meta.is_dir() => {
+                let path = path.display();
+                notes.push(format!(
+                    "{}: {path} is a directory, which Landlock allows only as a tree",
+                    text(rule)
+                ));
+            }
+            Ok(_) => add(files, path),
+            Err(_) => notes.push(format!("{}: {} does not exist", text(rule), path.display())),
+        }
+    }
+}
+
+/// Takes the accesses of a deny or ask rule out of the plan; says why if that does not work.
+fn refuse(
+    rule: &FileRule,
+    trees: &mut BTreeMap<PathBuf, Access>,
+    files: &mut BTreeMap<PathBuf, Access>,
+) -> Option<String> {
+    if rule.access == Access::CONNECT {
+        return Some("Landlock does not mediate Unix sockets by path".to_owned());
+    }
+    // Creating implies hard links within the directory.
+    let given = |a: Access| if a.contains(Access::CREATE) { a.union(Access::LINK) } else { a };
+    let denied = rule.access.without(Access::CONNECT);
+    let tree = expand::subtree(&rule.glob);
+    let mut overlap = false;
+    for (dir, access) in trees.iter_mut() {
+        if tree.is_some_and(|t| expand::is_literal(t) && dir.starts_with(t)) {
+            let also = if denied.contains(Access::LINK) { Access::CREATE } else { Access::NONE };
+            *access = access.without(denied.union(also));
+        } else if !disjoint(given(*access), denied) && expand::may_match_below(&rule.glob, dir) {
+            overlap = true;
+        }
+    }
+    match expand::matcher([rule.glob.as_str()]) {
+        Ok(matcher) => {
+            for (path, access) in files.iter_mut().filter(|(path, _)| matcher.is_match(path)) {
+                debug_assert!(path.is_absolute());
+                *access = access.without(denied);
+            }
+        }
+        Err(e) => return Some(format!("{e:#}")),
+    }
+    overlap.then(|| "Landlock cannot deny inside an allowed directory".to_owned())
+}
+
+fn disjoint(a: Access, b: Access) -> bool {
+    a.0 & b.0 == 0
+}
+
+/// The rule as people write it.
+pub(super) fn text(rule: &FileRule) -> String {
+    let effect = match rule.effect {
+        Effect::Allow => "allow",
+        Effect::Ask => "ask",
+        Effect::Deny => "deny",
+    };
+    let names: Vec<_> =
+        Access::NAMED.iter().filter(|(_, a)| rule.access.contains(*a)).map(|(n, _)| *n).collect();
+    let names = if rule.access.contains(Access::ALL) { "all".to_owned() } else { names.join(",") };
+    format!("{effect} {names} {:?}", rule.glob)
+}
+
+/// Landlock's rights for a set of accesses. `CONNECT` has none.
+fn fs_rights(access: Access) -> BitFlags<AccessFs> {
+    use AccessFs as A;
+    let make = A::MakeChar | A::MakeDir | A::MakeReg | A::MakeSock | A::MakeFifo | A::MakeBlock | A::MakeSym;
+    let table = [
+        (Access::READ, A::ReadFile | A::ReadDir),
+        (Access::WRITE, A::WriteFile | A::Truncate | A::IoctlDev),
+        (Access::CREATE, make),
+        (Access::DELETE, A::RemoveDir | A::RemoveFile),
+        (Access::EXEC, A::Execute.into()),
+        // Also moves between directories: without `link` those fail with EXDEV, and `mv` copies.
+        (Access::LINK, A::Refer.into()),
+    ];
+    let granted = table.into_iter().filter(|(mode, _)| access.contains(*mode));
+    granted.fold(BitFlags::EMPTY, |all, (_, rights)| all | rights)
+}
+
+/// The kernel's Landlock ABI, or why there is none.
+///
+/// # Errors
+///
+/// If Landlock is not built in or was disabled at boot.
+pub fn kernel_abi() -> io::Result<i32> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with the VERSION flag the kernel takes a null pointer and size 0, and touches no memory.
+    let abi = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0_usize, VERSION)
+    };
+    if abi < 1 { Err(io::Error::last_os_error()) } else { Ok(i32::try_from(abi).unwrap_or(i32::MAX)) }
+}
+
+/// Restricts this thread, and all it starts from now on, to the plan. Sets no-new-privs. There is no way back.
+///
+/// # Errors
+///
+/// If any right that this kernel knows could not be put in force.
+pub fn apply(plan: &Plan) -> Result<Status> {
+    let abi = kernel_abi().context("this kernel has no Landlock")?;
+    let known = match abi {
+        1 => ABI::V1,
+        2 => ABI::V2,
+        3 => ABI::V3,
+        4 => ABI::V4,
+        _ => ABI::V5,
+    };
+    let handled = <AccessFs as landlock::Access>::from_all(known);
+    let scoped = abi >= 6;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(handled)
+        .context("Landlock refuses the file access rights")?;
+    if scoped {
+        let scopes = <Scope as landlock::Access>::from_all(ABI::V6);
+        ruleset = ruleset.scope(scopes).context("Landlock refuses the scopes")?;
+    }
+    let mut ruleset = ruleset.create().context("cannot create a Landlock ruleset")?;
+    let mut skipped = Vec::new();
+    let trees = plan.rules.iter().map(|r| (r, true));
+    for ((path, access), tree) in trees.chain(plan.exact.iter().map(|r| (r, false))) {
+        let (fd, is_dir) = match open(path) {
+            Ok(Some(opened)) => opened,
+            // This user could not use what it cannot reach.
+            Ok(None) | Err(Errno::EACCES) => {
+                skipped.push(path.clone());
+                continue;
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot open {}", path.display())),
+        };
+        // A rule on a directory is a rule on its tree, so a file that became a directory gets none.
+        let on_file = <AccessFs>::from_file(known);
+        let rights = fs_rights(*access) & handled & if is_dir { handled } else { on_file };
+        if is_dir != tree || rights.is_empty() {
+            skipped.push(path.clone());
+            continue;
+        }
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(fd.as_fd(), rights))
+            .with_context(|| format!("cannot add a Landlock rule for {}", path.display()))?;
+    }
+    let got = ruleset.restrict_self().context("Landlock refuses the ruleset")?;
+    ensure!(got.no_new_privs, "no-new-privs is not set");
+    if got.ruleset != RulesetStatus::FullyEnforced {
+        bail!("Landlock ABI {abi} reports {:?} for {handled:?}", got.ruleset);
+    }
+    let newer = [(2, "moves and links between directories"), (3, "truncate"), (5, "device ioctl")];
+    let missing = newer.into_iter().filter(|(since, _)| abi < *since).map(|(_, name)| name).collect();
+    Ok(Status { abi, missing, scoped, skipped })
+}
+
+/// Opens a path as a handle, without going through symbolic links: policies speak of resolved paths, and a link
+/// could be turned elsewhere by its owner. `None` if there is no such path.
+pub(super) fn open(path: &Path) -> nix::Result<Option<(OwnedFd, bool)>> {
+    let how =
+        OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let fd = match openat2(nix::fcntl::AT_FDCWD, path, how) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mode = fstat(&fd)?.st_mode;
+    Ok(Some((fd, SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR)))
+}
+
+#[cfg(test)]
+#[path = "landlock_tests.rs"]
+mod tests;

@@ -30,12 +30,7 @@ fn main() -> Result<()> {
         return Ok(fs::write(object, [])?);
     }
     let target_dir = Path::new(&out).join("bpf");
-    let flags = [
-        "--cfg=bpf_target_arch=\"x86_64\"",
-        "-Cdebuginfo=2",
-        "-Ctarget-cpu=v3",
-        "-Clink-arg=--btf",
-    ];
+    let flags = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Clink-arg=--btf"];
     let output = Command::new("rustup")
         .args(["run", toolchain(), "cargo", "build", "--quiet", "--release", "--bins"])
         .args(["--package", "agentguard-ebpf", "--target", "bpfel-unknown-none", "-Zbuild-std=core"])

@@ -105,7 +105,13 @@ pub(crate) fn plain(subject: &Subject, ring: Ring, event: &mut EventHeader) {
 
 /// Emits an event whose path is in `buffer` at `position`.
 #[inline(always)]
-pub(crate) fn with_path(subject: &Subject, ring: Ring, event: &mut EventHeader, buffer: &Buffer, position: u32) {
+pub(crate) fn with_path(
+    subject: &Subject,
+    ring: Ring,
+    event: &mut EventHeader,
+    buffer: &Buffer,
+    position: u32,
+) {
     if position >= MAX_PATH as u32 {
         return plain(subject, ring, event);
     }

@@ -10,7 +10,11 @@ pub(crate) fn read<T: Copy>(address: usize) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes all of `value` or fails (and then zeroes it).
     let error = unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast::<c_void>(), size_of::<T>() as u32, address as *const c_void)
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast::<c_void>(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        )
     };
     // SAFETY: written by the helper; callers use integer types only.
     if error == 0 { Some(unsafe { value.assume_init() }) } else { None }

@@ -117,7 +117,8 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         walk.outcome = outcome::FAILED; // disconnected: a root that is not its mount's root
         return 1;
     }
-    let mut len = kread::read::<u32>(walk.dentry + offset!(dentry_name) + offset!(qstr_len)).unwrap_or(u32::MAX);
+    let mut len =
+        kread::read::<u32>(walk.dentry + offset!(dentry_name) + offset!(qstr_len)).unwrap_or(u32::MAX);
     let mut name = kread::word(walk.dentry + offset!(dentry_name) + offset!(qstr_name));
     let own = *b"self";
     if parent == root && is_own_process(walk) {

@@ -8,9 +8,7 @@ use agentguard_common::invocation::{Invocation, Tag};
 use agentguard_common::policy::{PolicyHeader, flags};
 use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
 
 use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, count};
 
@@ -69,12 +67,8 @@ impl Subject {
     /// The subject of `tag`. A tag that leads nowhere is barred as stale.
     #[inline(always)]
     pub(crate) fn of(tag: Tag) -> Self {
-        let stale = Self {
-            tag,
-            invocation: null_mut(),
-            policy: core::ptr::null(),
-            barred: Some(Reason::Stale),
-        };
+        let stale =
+            Self { tag, invocation: null_mut(), policy: core::ptr::null(), barred: Some(Reason::Stale) };
         let Some(invocation) = INVOCATIONS.get_ptr_mut(tag.slot) else {
             count(Counter::StaleTag);
             return stale;
@@ -109,7 +103,9 @@ impl Subject {
     #[inline(always)]
     pub(crate) fn may(&self, privilege: u32) -> bool {
         // SAFETY: null or a live map value.
-        self.barred.is_none() && !self.policy.is_null() && unsafe { (*self.policy).privileges } & privilege != 0
+        self.barred.is_none()
+            && !self.policy.is_null()
+            && unsafe { (*self.policy).privileges } & privilege != 0
     }
 
     /// Whether `verdict` stops the task: audit mode stops nothing, except what revocation and expiry end.

@@ -125,13 +125,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let want = wanted(mode, flags);
     let action = if want.contains(Access::EXEC) { Action::Exec } else { Action::Open };
     let at = file + offset!(file_path);
-    check(
-        &subject,
-        action,
-        kread::word(at + offset!(path_dentry)),
-        kread::word(at + offset!(path_mnt)),
-        want,
-    )
+    check(&subject, action, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)), want)
 }
 
 /// Every program on the way to being executed: the script, then its interpreter.

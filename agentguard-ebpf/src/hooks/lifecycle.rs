@@ -56,11 +56,8 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
         emit::plain(&subject, Ring::Events, &mut event);
         return 0;
     };
-    let resolved = path::resolve(
-        &buffer,
-        kread::word(at + offset!(path_dentry)),
-        kread::word(at + offset!(path_mnt)),
-    );
+    let resolved =
+        path::resolve(&buffer, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)));
     let position = match resolved {
         Resolved::At(position) => position,
         Resolved::Anonymous | Resolved::Unresolvable => MAX_PATH as u32,

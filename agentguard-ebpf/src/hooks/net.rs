@@ -201,8 +201,9 @@ fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32)
     let family = if family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { family };
     let address = match family {
         AF_INET if len >= 8 => kread::read::<u32>(addr + 4).map(|a| Address::v4(u32::from_be(a), op)),
-        AF_INET6 if len >= 24 => kread::read::<[u32; 4]>(addr + 8)
-            .map(|w| Address::v6([u32::from_be(w[0]), u32::from_be(w[1]), u32::from_be(w[2]), u32::from_be(w[3])], op)),
+        AF_INET6 if len >= 24 => kread::read::<[u32; 4]>(addr + 8).map(|w| {
+            Address::v6([u32::from_be(w[0]), u32::from_be(w[1]), u32::from_be(w[2]), u32::from_be(w[3])], op)
+        }),
         _ => None,
     };
     let port = kread::read::<u16>(addr + 2).map(u16::from_be);

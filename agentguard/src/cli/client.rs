@@ -29,7 +29,11 @@ pub(super) async fn send(socket: &Path, path: &str, body: Option<Vec<u8>>) -> Re
 }
 
 /// One call: JSON out, JSON back, a refusal as an error with its hint.
-pub(super) fn call<T: DeserializeOwned>(socket: &Path, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+pub(super) fn call<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<T> {
     let body = body.map(serde_json::to_vec).transpose()?;
     super::runtime()?.block_on(async {
         let response = send(socket, path, body).await?;

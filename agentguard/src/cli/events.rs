@@ -10,8 +10,9 @@ use crate::event::record::Record;
 
 pub(super) fn print(socket: &Path, log: &Path, follow: bool, json: bool) -> Result<()> {
     if !follow {
-        let file = std::fs::File::open(log)
-            .with_context(|| format!("{}: no event log; hint: nothing ran yet, or --event-log", log.display()))?;
+        let file = std::fs::File::open(log).with_context(|| {
+            format!("{}: no event log; hint: nothing ran yet, or --event-log", log.display())
+        })?;
         for line in BufReader::new(file).lines() {
             show(&line?, json)?;
         }

@@ -14,8 +14,8 @@ use clap::Args;
 use super::{LevelChoice, client};
 use crate::daemon::api::{Start, Started, Variables};
 use crate::kernel::Level;
-use crate::launch::{environment, identity, inherited, landlock};
-use crate::policy;
+use crate::launch::{environment, identity, inherited, landlock, mask};
+use crate::policy::{self, model::Mode};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -123,14 +123,18 @@ impl Run {
             if started.degraded { " DEGRADED: not all of it is enforced" } else { "" }
         );
         let env = environment::filter(&started.policy.environment, std::env::vars_os());
-        inherited::close_inherited();
-        if started.level == Level::Compat {
-            let plan = landlock::plan(&started.policy);
-            identity::no_new_privs()?;
-            landlock::apply(&plan).context("Landlock")?;
+        inherited::close_inherited()?;
+        let landlocked = started.level == Level::Compat && started.policy.mode == Mode::Enforce;
+        let plan = landlock::plan(&started.policy);
+        if landlocked && !plan.unenforceable.is_empty() {
+            let masked = mask::mask(&started.policy, &plan).context("masking denied files")?;
+            eprintln!("agentguard: {} denied files that exist now are masked", masked.len());
         }
         identity::drop_to(&run_as)?;
         identity::no_new_privs()?;
+        if landlocked {
+            landlock::apply(&plan).context("Landlock")?;
+        }
         let error = Command::new(&program)
             .arg0(&self.command[0])
             .args(&self.command[1..])

@@ -136,7 +136,8 @@ async fn start(
     Json(request): Json<Start>,
 ) -> Response {
     let Some(caller) = peer.caller() else {
-        return refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified").into_response();
+        return refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified")
+            .into_response();
     };
     match daemon.start(&request, &caller) {
         Ok(started) => Json(started).into_response(),
@@ -238,10 +239,7 @@ impl Daemon {
     }
 }
 
-async fn follow(
-    Shared(daemon): Shared<Arc<Daemon>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-) -> Response {
+async fn follow(Shared(daemon): Shared<Arc<Daemon>>, ConnectInfo(peer): ConnectInfo<Peer>) -> Response {
     if !peer.is_root() {
         return refusal(StatusCode::FORBIDDEN, "only root may read events").into_response();
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use agentguard_common::invocation::{self as wire, Tag, flags};
 use anyhow::Result;
 
+use super::Daemon;
 use super::api::{Problem, Start, Started};
 use super::registry::{Invocation, State};
-use super::Daemon;
 use crate::kernel::Level;
 use crate::launch::landlock;
 use crate::policy::{self, Variables};

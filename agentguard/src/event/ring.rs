@@ -37,8 +37,11 @@ pub fn consume(mut rings: [RingBuf<MapData>; 2], mut sink: impl FnMut(Raw) -> bo
         for ring in &mut rings {
             while let Some(entry) = ring.next() {
                 match Raw::decode(&entry) {
-                    Some(raw) if !sink(raw) => return,
-                    Some(_) => {}
+                    Some(raw) => {
+                        if !sink(raw) {
+                            return;
+                        }
+                    }
                     None => tracing::error!("undecodable event of {} bytes", entry.len()),
                 }
             }

@@ -120,7 +120,9 @@ impl Btf {
         for id in 1..self.types.len() as u32 {
             let at = self.types[id as usize];
             let info = self.u32(at + 4)?;
-            if (info >> 24) & 31 == KIND_STRUCT && info & 0xffff > 0 && self.name(self.u32(at)?)? == strukt.as_bytes()
+            if (info >> 24) & 31 == KIND_STRUCT
+                && info & 0xffff > 0
+                && self.name(self.u32(at)?)? == strukt.as_bytes()
             {
                 found = Some(id);
                 break;
@@ -145,7 +147,9 @@ impl Btf {
         for (slot, Member { strukt, path, required, .. }) in offsets.iter_mut().zip(Offsets::MEMBERS) {
             match self.offset(strukt, path)? {
                 Some(offset) => *slot = offset,
-                None if *required => bail!("this kernel has no `{strukt}.{path}`, which AgentGuard must read"),
+                None if *required => {
+                    bail!("this kernel has no `{strukt}.{path}`, which AgentGuard must read")
+                }
                 None => {}
             }
         }

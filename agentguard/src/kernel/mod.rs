@@ -168,7 +168,8 @@ impl Kernel {
     }
 
     fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<()> {
-        let program: &mut BtfTracePoint = self.ebpf.program_mut(name).context("missing program")?.try_into()?;
+        let program: &mut BtfTracePoint =
+            self.ebpf.program_mut(name).context("missing program")?.try_into()?;
         program.load(tracepoint, &self.btf).with_context(|| format!("loading {name}"))?;
         program.attach().with_context(|| format!("attaching {name}"))?;
         Ok(())
@@ -252,7 +253,9 @@ impl Kernel {
         tagged.context("self test: tagging a child")?;
         let through = libc::WEXITSTATUS(status);
         if self.level == Level::Lsm && through & 1 != 0 {
-            bail!("self test: the LSM programs attached, but a barred task could open a file (is `bpf` in lsm=?)");
+            bail!(
+                "self test: the LSM programs attached, but a barred task could open a file (is `bpf` in lsm=?)"
+            );
         }
         if through & 2 != 0 {
             bail!("self test: a barred task could make a socket");
@@ -373,7 +376,8 @@ impl Kernel {
     /// # Errors
     /// When the map cannot be read.
     pub fn counters(&self) -> Result<[(&'static str, u64); COUNTERS as usize]> {
-        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.ebpf.map("COUNTERS").context("map COUNTERS")?)?;
+        let map: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.ebpf.map("COUNTERS").context("map COUNTERS")?)?;
         let mut out = [("", 0); COUNTERS as usize];
         for (slot, (name, counter)) in out.iter_mut().zip(Counter::NAMED) {
             *slot = (name, map.get(&(counter as u32), 0)?.iter().sum());

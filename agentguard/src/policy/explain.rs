@@ -102,7 +102,8 @@ fn net_text(rule: &NetRule) -> String {
 pub fn explain_net<'a>(policy: &'a Policy, facts: &NetFacts) -> Explanation<'a> {
     let source = |r: &'a NetRule| -> (Effect, &'a RuleSource, String) { (r.effect, &r.source, net_text(r)) };
     let rules = &policy.network;
-    let deciding = PRECEDENCE.iter().find_map(|e| rules.iter().find(|r| r.effect == *e && net_hits(r, facts)));
+    let deciding =
+        PRECEDENCE.iter().find_map(|e| rules.iter().find(|r| r.effect == *e && net_hits(r, facts)));
     deciding.map_or_else(default_deny, |r| {
         let (effect, rule, text) = source(r);
         Explanation { effect, rule: Some(rule), text }

@@ -18,7 +18,10 @@ fn matches_from(tokens: &[Token], path: &[u8], tail: bool) -> bool {
         }
         Token::Deep => {
             matches_from(rest, path, tail)
-                || path.iter().enumerate().any(|(i, &b)| b == b'/' && matches_from(rest, &path[i + 1..], tail))
+                || path
+                    .iter()
+                    .enumerate()
+                    .any(|(i, &b)| b == b'/' && matches_from(rest, &path[i + 1..], tail))
         }
     }
 }

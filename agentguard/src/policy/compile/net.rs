@@ -86,7 +86,8 @@ fn ranges(rules: &[NetRule], v4: bool, words: &mut Vec<u32>, lists: &mut Lists) 
     for start in starts {
         let covering: Vec<&NetRule> =
             of_family.iter().filter(|(_, (l, h))| (*l..=*h).contains(&start)).map(|(r, _)| *r).collect();
-        let position = if covering.is_empty() { 0 } else { list_position(port_list(&covering), words, lists) };
+        let position =
+            if covering.is_empty() { 0 } else { list_position(port_list(&covering), words, lists) };
         if out.last().is_none_or(|(_, p)| *p != position) {
             out.push((start, position));
         }

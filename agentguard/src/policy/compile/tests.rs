@@ -63,10 +63,16 @@ fn file_rule() -> impl Strategy<Value = FileRule> {
 }
 
 fn path() -> impl Strategy<Value = Vec<u8>> {
-    let byte = prop_oneof![8 => Just(b'a'), 8 => Just(b'b'), 2 => Just(b'.'), 1 => Just(b'\n'), 1 => any::<u8>()];
+    let byte =
+        prop_oneof![8 => Just(b'a'), 8 => Just(b'b'), 2 => Just(b'.'), 1 => Just(b'\n'), 1 => any::<u8>()];
     let part = prop::collection::vec(byte.prop_filter("slash", |b| *b != b'/' && *b != 0), 1..4);
-    prop::collection::vec(part, 0..7)
-        .prop_map(|parts| if parts.is_empty() { b"/".to_vec() } else { parts.iter().flat_map(|p| [b"/", p.as_slice()].concat()).collect() })
+    prop::collection::vec(part, 0..7).prop_map(|parts| {
+        if parts.is_empty() {
+            b"/".to_vec()
+        } else {
+            parts.iter().flat_map(|p| [b"/", p.as_slice()].concat()).collect()
+        }
+    })
 }
 
 fn decision(effect: Effect) -> Decision {
@@ -94,13 +100,15 @@ fn net_rule() -> impl Strategy<Value = NetRule> {
     let net = nets.prop_map(|n| n.parse::<ipnet::IpNet>().expect("generated").trunc());
     let ports = prop::collection::vec((0u16..20, 0u16..5).prop_map(|(l, n)| (l, l + n)), 0..3);
     let protocols = prop::collection::vec(prop_oneof![Just(6u8), Just(17), Just(132)], 0..2);
-    (effect(), net, ports, protocols, any::<bool>()).prop_map(|(effect, to, ports, protocols, bind)| NetRule {
-        effect,
-        ops: if bind { vec![NetOp::Bind, NetOp::Connect] } else { vec![NetOp::Connect] },
-        to: vec![to],
-        ports,
-        protocols,
-        source: source(),
+    (effect(), net, ports, protocols, any::<bool>()).prop_map(|(effect, to, ports, protocols, bind)| {
+        NetRule {
+            effect,
+            ops: if bind { vec![NetOp::Bind, NetOp::Connect] } else { vec![NetOp::Connect] },
+            to: vec![to],
+            ports,
+            protocols,
+            source: source(),
+        }
     })
 }
 

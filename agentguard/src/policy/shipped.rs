@@ -36,6 +36,6 @@ pub(super) fn preset(name: &str) -> Option<&'static str> {
     find(PRESETS, name)
 }
 
-pub(super) fn preset_names() -> String {
-    PRESETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+pub(super) fn preset_names() -> Vec<&'static str> {
+    PRESETS.iter().map(|(name, _)| *name).collect()
 }

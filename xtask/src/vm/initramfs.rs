@@ -10,11 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Kernel;
 
-/// Modules on the road to the root file system, in order; a kernel that has one built in has no file for it.
-const MODULES: &[&str] = &[
-    "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "fuse", "virtiofs",
-    "overlay", "rng-core", "virtio-rng",
-];
+/// Modules that the guest needs; a kernel that has one built in has no file for it.
+const MODULES: &[&str] = &["virtio_pci", "virtiofs", "overlay", "virtio_rng"];
 
 /// Mounts the shared root under an overlay, becomes it, runs the script, prints its status, powers off.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -73,18 +70,42 @@ impl Archive {
     }
 }
 
-/// A module's bytes, uncompressed; `None` when it is built in.
-fn module(kernel: &Kernel, name: &str) -> Result<Option<Vec<u8>>> {
-    for file in &kernel.modules {
-        let base = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if base == format!("{name}.ko") {
-            return std::fs::read(file).map(Some).with_context(|| file.display().to_string());
+/// Modules in the order in which they can be inserted.
+#[derive(Default)]
+struct Modules(Vec<(String, Vec<u8>)>);
+
+impl Modules {
+    /// Adds a module behind what it depends on; one that is built in has no file and needs nothing.
+    fn add(&mut self, kernel: &Kernel, name: &str) -> Result<()> {
+        if self.0.iter().any(|(have, _)| have == name) {
+            return Ok(());
         }
-        if base == format!("{name}.ko.xz") {
-            return unpacked(file).map(Some);
+        let Some(file) = kernel.modules.iter().find(|file| module_name(file) == name) else { return Ok(()) };
+        let bytes = match file.extension().and_then(|e| e.to_str()) {
+            Some("xz") => unpacked(file)?,
+            _ => std::fs::read(file).with_context(|| file.display().to_string())?,
+        };
+        for dependency in dependencies(&bytes) {
+            self.add(kernel, &dependency)?;
         }
+        self.0.push((name.to_owned(), bytes));
+        Ok(())
     }
-    Ok(None)
+}
+
+/// The kernel's name of a module file: dashes are underscores.
+fn module_name(file: &Path) -> String {
+    let base = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    base.split('.').next().unwrap_or_default().replace('-', "_")
+}
+
+/// `depends=` of the module's `.modinfo`.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    let key = b"\0depends=";
+    let Some(at) = module.windows(key.len()).position(|w| w == key) else { return Vec::new() };
+    let rest = &module[at + key.len()..];
+    let list = String::from_utf8_lossy(rest.split(|b| *b == 0).next().unwrap_or_default());
+    list.split(',').filter(|d| !d.is_empty()).map(|d| d.replace('-', "_")).collect()
 }
 
 fn unpacked(file: &Path) -> Result<Vec<u8>> {
@@ -101,13 +122,15 @@ pub(super) fn build(kernel: &Kernel, script: &str) -> Result<Vec<u8>> {
     }
     let busybox = std::fs::read("/bin/busybox").context("/bin/busybox (package busybox-static)")?;
     archive.entry("bin/busybox", 0o100_755, &busybox)?;
-    let mut order = String::new();
+    let mut modules = Modules::default();
     for name in MODULES {
-        if let Some(bytes) = module(kernel, name)? {
-            archive.entry(&format!("modules/{name}"), 0o100_644, &bytes)?;
-            order.push_str(name);
-            order.push('\n');
-        }
+        modules.add(kernel, name)?;
+    }
+    let mut order = String::new();
+    for (name, bytes) in &modules.0 {
+        archive.entry(&format!("modules/{name}"), 0o100_644, bytes)?;
+        order.push_str(name);
+        order.push('\n');
     }
     archive.entry("modules/order", 0o100_644, order.as_bytes())?;
     archive.entry("script", 0o100_644, script.as_bytes())?;

@@ -19,6 +19,14 @@ use crate::{atomic, kread, offset};
 pub(crate) const EPERM: u16 = 1;
 pub(crate) const EACCES: u16 = 13;
 
+/// What an LSM hook returns. The constant goes through memory, because the verifier wants to see that a refusal is a
+/// valid errno, and the compiler would otherwise compute it from the condition.
+#[inline(always)]
+pub(crate) fn outcome(stops: bool, errno: u16) -> i32 {
+    let refusal = core::hint::black_box(-i64::from(errno)); // 64 bits, or the verifier loses track of the value
+    if stops { refusal as i32 } else { 0 }
+}
+
 /// Which ring an event goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ring {

@@ -8,24 +8,24 @@ use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES, HEADER_BYT
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
 use agentguard_common::offsets::Offsets;
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_map_type};
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 
 /// BTF declaration of a local storage map, for which aya has no type.
 #[repr(C)]
-pub(crate) struct Storage<const KIND: usize> {
+pub(crate) struct Storage<const KIND: usize, const FLAGS: usize> {
     r#type: *const [i32; KIND],
     key: *const i32,
     value: *const Tag,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; 1],
+    map_flags: *const [i32; FLAGS],
 }
 
 // SAFETY: the pointers only carry types into BTF; nothing reads them.
-unsafe impl<const KIND: usize> Sync for Storage<KIND> {}
+unsafe impl<const KIND: usize, const FLAGS: usize> Sync for Storage<KIND, FLAGS> {}
 
-impl<const KIND: usize> Storage<KIND> {
+impl<const KIND: usize, const FLAGS: usize> Storage<KIND, FLAGS> {
     const fn new() -> Self {
         use core::ptr::null;
         Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
@@ -40,12 +40,18 @@ impl<const KIND: usize> Storage<KIND> {
 /// Which invocation a task belongs to.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "TASK_TAG")]
-pub(crate) static TASK_TAG: Storage<{ bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize }> = Storage::new();
+pub(crate) static TASK_TAG: Storage<
+    { bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = Storage::new();
 
-/// Which invocation made a socket.
+/// Which invocation made a socket. Accepted connections inherit it from the listener.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SOCKET_TAG")]
-pub(crate) static SOCKET_TAG: Storage<{ bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize }> = Storage::new();
+pub(crate) static SOCKET_TAG: Storage<
+    { bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize },
+    { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize },
+> = Storage::new();
 
 #[map]
 pub(crate) static INVOCATIONS: Array<Invocation> = Array::with_max_entries(MAX_INVOCATIONS, BPF_F_MMAPABLE);

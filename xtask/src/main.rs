@@ -1,6 +1,7 @@
 //! Build, test and demo commands of the workspace: `cargo xtask --help`.
 
 mod setup;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum Verb {
     /// Install what building and testing need; silent when nothing is missing.
     Setup,
@@ -25,6 +26,17 @@ enum Verb {
     Lint,
     /// Unit, property and native integration tests, as root.
     Test,
+    /// Run a command in a virtual machine with a Debian kernel, at level lsm.
+    Vm {
+        /// Kernel series: 6.12 or 6.1.
+        #[arg(long, default_value = "6.12")]
+        kernel: String,
+        /// Seconds until the machine is given up.
+        #[arg(long, default_value_t = 600)]
+        limit: u64,
+        /// Script for bash, as root in the guest.
+        script: String,
+    },
     /// Run an agent under policy end to end.
     Demo,
 }
@@ -101,6 +113,15 @@ fn main() -> Result<()> {
         Verb::Build => build().map(|_| ()),
         Verb::Lint => lint(),
         Verb::Test => test(),
+        Verb::Vm { kernel, limit, script } => {
+            let series = vm::SERIES.into_iter().find(|s| *s == kernel);
+            let series = series.with_context(|| format!("--kernel {kernel}: one of {:?}", vm::SERIES))?;
+            let kernel = vm::Kernel::get(series, &root().join("target/kernels"))?;
+            let outcome = vm::run(&kernel, &script, std::time::Duration::from_secs(limit))?;
+            eprintln!("vm: {} ended with {} after {:.1?}", kernel.release, outcome.status, outcome.elapsed);
+            ensure!(outcome.status == 0, "the script failed with {}", outcome.status);
+            Ok(())
+        }
         Verb::Demo => {
             let binary = build()?;
             run(Command::new("bash").arg("tests/demo.sh").env("AGENTGUARD_BIN", binary))

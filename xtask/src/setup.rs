@@ -47,7 +47,8 @@ fn nightly_has_source() -> bool {
 
 /// Installs what is missing.
 pub(super) fn ensure_installed() -> Result<()> {
-    packages(&["llvm-22-dev", "curl", "git", "python3", "gcc"])?;
+    packages(&["llvm-22-dev", "curl", "git", "python3", "gcc", "xz-utils"])?;
+    packages(&["qemu-system-x86", "busybox-static"])?;
     if !nightly_has_source() {
         packages(&["rustc-web", "cargo-web", "rust-web-src"])?;
         if !succeeds("rustup", &["run", "debian-rust", "rustc", "--version"]) {

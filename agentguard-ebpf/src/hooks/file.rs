@@ -87,7 +87,7 @@ pub(super) fn check(subject: &Subject, action: Action, dentry: usize, mnt: usize
         emit::with_path(subject, ring, &mut event, &buffer, position);
     }
     buffer.release();
-    if stops { -i32::from(EACCES) } else { 0 }
+    emit::outcome(stops, EACCES)
 }
 
 /// Records and returns a refusal that has no path.
@@ -101,7 +101,7 @@ fn refuse(subject: &Subject, action: Action, want: Access, verdict: Verdict) -> 
         event.errno = if stops { EACCES } else { 0 };
         emit::plain(subject, ring, &mut event);
     }
-    if stops { -i32::from(EACCES) } else { 0 }
+    emit::outcome(stops, EACCES)
 }
 
 /// Every open of a file by path, also by `execve` and for interpreters.

@@ -144,21 +144,48 @@ pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
             return REFUSE;
         }
     }
-    let mut tag = subject.tag;
-    // SAFETY: the context is the socket; the value lives across the call, which copies it.
+    // SAFETY: the context is the socket.
+    if unsafe { own(ctx.as_ptr(), subject.tag) } { ALLOW } else { REFUSE }
+}
+
+/// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made.
+#[lsm(hook = "socket_post_create")]
+pub fn socket_post_create(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(5);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let sock = ctx.arg::<*const u8>(0);
+    // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
+    let sk = unsafe { *sock.add(offset!(socket_sk)).cast::<*mut c_void>() };
+    if sk.is_null() {
+        return 0; // nothing to send with
+    }
+    // SAFETY: a trusted `struct sock *`, checked for null.
+    emit::outcome(!unsafe { own(sk, tag) }, EPERM)
+}
+
+/// Marks a socket as `tag`'s. False when the kernel had no memory for it.
+///
+/// # Safety
+/// `sk` is a socket pointer that the verifier accepts.
+#[inline(always)]
+unsafe fn own(sk: *mut c_void, tag: Tag) -> bool {
+    let mut tag = tag;
+    // SAFETY: by contract; the value lives across the call, which copies it.
     let stored = unsafe {
         bpf_sk_storage_get(
             SOCKET_TAG.as_ptr(),
-            ctx.as_ptr(),
+            sk,
             (&raw mut tag).cast::<c_void>(),
             BPF_SK_STORAGE_GET_F_CREATE as u64,
         )
     };
     if stored.is_null() {
         count(Counter::TagSocket);
-        return REFUSE;
     }
-    ALLOW
+    !stored.is_null()
 }
 
 /// Packets of revoked or expired owners. An idle host pays one map read.
@@ -188,41 +215,49 @@ pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
     }
 }
 
+/// The front of `sockaddr_in` and `sockaddr_in6`, in network order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawAddress {
+    family: u16,
+    port: u16,
+    /// `sin_addr`, or the flow label of IPv6.
+    v4: u32,
+    v6: [u32; 4],
+}
+
 /// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
 #[inline(always)]
 fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32) -> i32 {
-    let Some(family) = kread::read::<u16>(addr) else {
-        count(Counter::AddressUnreadable);
-        return if refuse_family(subject, Action::Connect, 0, 0) { -i32::from(EPERM) } else { 0 };
-    };
     let sk = kread::word(sock + offset!(socket_sk));
     let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
-    // Disconnecting (AF_UNSPEC) an inet stream reaches nobody; a datagram socket treats it as AF_INET when sending.
-    let family = if family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { family };
-    let address = match family {
-        AF_INET if len >= 8 => kread::read::<u32>(addr + 4).map(|a| Address::v4(u32::from_be(a), op)),
-        AF_INET6 if len >= 24 => kread::read::<[u32; 4]>(addr + 8).map(|w| {
-            Address::v6([u32::from_be(w[0]), u32::from_be(w[1]), u32::from_be(w[2]), u32::from_be(w[3])], op)
-        }),
-        _ => None,
+    if sk_family == AF_UNIX {
+        // Unix sockets are peers, not addresses; see STATUS in the README for their mediation.
+        let barred = subject.barred.is_some();
+        return emit::outcome(barred && refuse_family(subject, Action::Unix, AF_UNIX, 0), EPERM);
+    }
+    let protocol_number = kread::read::<u16>(sk + offset!(sk_protocol)).unwrap_or(u16::MAX);
+    let Some(raw) = kread::read::<RawAddress>(addr) else {
+        count(Counter::AddressUnreadable);
+        return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
     };
-    let port = kread::read::<u16>(addr + 2).map(u16::from_be);
-    let proto = kread::read::<u16>(sk + offset!(sk_protocol));
-    match (address, port, proto) {
-        (Some(address), Some(port), Some(proto)) => {
-            let facts = NetFacts { op, protocol: protocol(u32::from(proto)), port, address };
-            if stopped(subject, &facts) { -i32::from(EPERM) } else { 0 }
-        }
-        _ if sk_family == AF_UNIX => match subject.barred {
-            // Unix sockets are peers, not addresses; see STATUS in the README for their mediation.
-            Some(_) if refuse_family(subject, Action::Unix, AF_UNIX, 0) => -i32::from(EPERM),
-            _ => 0,
-        },
+    // Disconnecting (AF_UNSPEC) an inet stream reaches nobody; a datagram socket treats it as AF_INET when sending.
+    let family = if raw.family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { raw.family };
+    let address = match family {
+        AF_INET if len >= 8 => Address::v4(u32::from_be(raw.v4), op),
+        AF_INET6 if len >= 24 => Address::v6(raw.v6.map(u32::from_be), op),
         _ => {
             count(Counter::AddressUnreadable);
-            if refuse_family(subject, Action::Connect, family, 0) { -i32::from(EPERM) } else { 0 }
+            return emit::outcome(refuse_family(subject, Action::Connect, family, 0), EPERM);
         }
-    }
+    };
+    let facts = NetFacts {
+        op,
+        protocol: protocol(u32::from(protocol_number)),
+        port: u16::from_be(raw.port),
+        address,
+    };
+    emit::outcome(stopped(subject, &facts), EPERM)
 }
 
 #[lsm(hook = "socket_connect")]
@@ -271,10 +306,8 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let message = ctx.arg::<*const u8>(1) as usize;
     let name = kread::word(message + offset!(msghdr_name));
     if name == 0 {
-        if subject.barred.is_some() && refuse_family(&subject, Action::Use, 0, 0) {
-            return -i32::from(EPERM);
-        }
-        return 0;
+        let barred = subject.barred.is_some();
+        return emit::outcome(barred && refuse_family(&subject, Action::Use, 0, 0), EPERM);
     }
     let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
     if len == 0 {
@@ -313,5 +346,5 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
     if (expressible || raw) && subject.barred.is_none() {
         return 0;
     }
-    if refuse_family(&subject, Action::Socket, family as u16, kind as u16) { -i32::from(EPERM) } else { 0 }
+    emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM)
 }

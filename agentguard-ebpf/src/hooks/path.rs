@@ -6,6 +6,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use super::file::check;
+use crate::emit::{self, EACCES};
 use crate::subject::Subject;
 use crate::{kread, offset};
 
@@ -72,7 +73,7 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     let dir = ctx.arg::<*const u8>(1) as usize;
     let old = entry(dir, ctx.arg::<*const u8>(0) as usize, Access::LINK);
     if old != 0 {
-        return old;
+        return emit::outcome(true, EACCES);
     }
     entry(dir, ctx.arg::<*const u8>(2) as usize, Access::CREATE)
 }
@@ -86,7 +87,7 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     }
     let old = entry(ctx.arg::<*const u8>(0) as usize, ctx.arg::<*const u8>(1) as usize, Access::DELETE);
     if old != 0 {
-        return old;
+        return emit::outcome(true, EACCES);
     }
     entry(ctx.arg::<*const u8>(2) as usize, ctx.arg::<*const u8>(3) as usize, Access::CREATE)
 }

@@ -78,6 +78,15 @@ impl Invocation {
         }
         if now_ns >= self.expires_ns { Some(Reason::Expired) } else { None }
     }
+
+    /// Whether packets of open sockets of `tag` are stopped at time `now`. Not those of an invocation that ended by
+    /// itself: what it sent before may still be on its way, and nobody is left to send more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cuts(&self, tag: Tag, now_ns: u64) -> bool {
+        let ended = self.generation == tag.generation && self.state == state::ENDED;
+        !ended && self.barred(tag, now_ns).is_some()
+    }
 }
 
 /// Value of the one-entry `CONTROL` map, read before anything that an idle host should not pay for.
@@ -111,6 +120,15 @@ mod tests {
         let reused = Invocation { generation: 8, ..active() };
         assert_eq!(reused.barred(TAG, 0), Some(Reason::Stale));
         assert_eq!(Invocation::default().barred(Tag::default(), 0), Some(Reason::Stale));
+    }
+
+    #[test]
+    fn what_an_ended_invocation_sent_goes_out() {
+        let ended = Invocation { state: state::ENDED, ..active() };
+        assert!(ended.barred(TAG, 0).is_some() && !ended.cuts(TAG, 1000));
+        assert!(Invocation { state: state::REVOKED, ..active() }.cuts(TAG, 0));
+        assert!(active().cuts(TAG, 100) && !active().cuts(TAG, 99));
+        assert!(Invocation { generation: 8, ..ended }.cuts(TAG, 0));
     }
 
     #[test]

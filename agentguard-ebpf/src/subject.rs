@@ -85,6 +85,13 @@ impl Subject {
         Self { tag, invocation, policy, barred }
     }
 
+    /// Whether packets of its open sockets are stopped.
+    #[inline(always)]
+    pub(crate) fn is_cut(&self) -> bool {
+        // SAFETY: null or a live map value.
+        self.invocation.is_null() || unsafe { (*self.invocation).cuts(self.tag, now()) }
+    }
+
     /// Flags of the policy, 0 without one.
     #[inline(always)]
     pub(crate) fn policy_flags(&self) -> u32 {

@@ -188,7 +188,7 @@ unsafe fn own(sk: *mut c_void, tag: Tag) -> bool {
     !stored.is_null()
 }
 
-/// Packets of revoked or expired owners. An idle host pays one map read.
+/// Packets of revoked or expired owners; what an invocation sent before it ended by itself goes out. An idle host pays one map read.
 #[cgroup_skb(egress)]
 pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
     let Some(control) = CONTROL.get_ptr(0) else { return ALLOW };
@@ -210,7 +210,7 @@ pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
         return ALLOW;
     }
     match owner(sk.cast()) {
-        Some(tag) if Subject::of(tag).barred.is_some() => REFUSE,
+        Some(tag) if Subject::of(tag).is_cut() => REFUSE,
         _ => ALLOW,
     }
 }

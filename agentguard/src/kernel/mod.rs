@@ -334,7 +334,10 @@ impl Kernel {
         let entry = self.invocations.at(slot as usize);
         // SAFETY: a field of a live mapping.
         unsafe { (&raw mut (*entry).state).write_volatile(state) };
-        self.recheck_from(0);
+        // An invocation that ended by itself has nothing to cut.
+        if state != agentguard_common::invocation::state::ENDED {
+            self.recheck_from(0);
+        }
     }
 
     fn recheck_from(&self, ns: u64) {

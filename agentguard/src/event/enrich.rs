@@ -1,7 +1,10 @@
 //! From a raw event and the registry to a record: names instead of numbers, and the rule that decided.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
 
 use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::file::Access;
@@ -46,17 +49,44 @@ fn rule(explanation: &Explanation<'_>) -> Rule {
     }
 }
 
-/// At level `compat` the kernel saw the string the task passed: make it absolute where the fd still tells.
+/// Whether the first argument of a system call is the directory its path starts from (x86-64).
+fn starts_at_fd(number: u32) -> bool {
+    const AT_CALLS: [libc::c_long; 5] =
+        [libc::SYS_openat, libc::SYS_openat2, libc::SYS_execveat, libc::SYS_mkdirat, libc::SYS_unlinkat];
+    AT_CALLS.contains(&number.into())
+}
+
+/// At level `compat` the kernel saw the string that the task passed: make it absolute, as long as the process is
+/// there to tell from where, and without `.` and `..`, because rules speak of such paths.
 fn requested_path(raw: &Raw) -> Vec<u8> {
-    if raw.header.reason != Reason::Landlock as u8 || raw.path.first() == Some(&b'/') {
+    let header = &raw.header;
+    if header.reason != Reason::Landlock as u8 {
         return raw.path.clone();
     }
-    let pid = raw.header.pid;
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-    let mut path = std::os::unix::ffi::OsStringExt::into_vec(cwd.into_os_string());
-    path.push(b'/');
-    path.extend_from_slice(&raw.path);
-    path
+    let asked = Path::new(OsStr::from_bytes(&raw.path));
+    let directory = header.other_pid.cast_signed();
+    let from = if starts_at_fd(header.detail) && directory != libc::AT_FDCWD {
+        format!("/proc/{}/fd/{directory}", header.pid)
+    } else {
+        format!("/proc/{}/cwd", header.pid)
+    };
+    let absolute = if asked.is_absolute() { Ok(PathBuf::new()) } else { std::fs::read_link(from) };
+    absolute.map_or_else(|_| raw.path.clone(), |base| plain(&base.join(asked)).into_os_string().into_vec())
+}
+
+/// A path without `.` and `..`, by its text alone.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => out.push(part),
+        }
+    }
+    out
 }
 
 fn deciding_rule(invocation: &Invocation, raw: &Raw, path: &[u8], action: Action) -> Option<Rule> {
@@ -138,4 +168,18 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         exes.remove(&header.pid);
     }
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::plain;
+
+    #[test]
+    fn dots_go_and_the_root_stays() {
+        for (asked, want) in [("/a/./b/../c", "/a/c"), ("/../x", "/x"), ("/a//b/", "/a/b"), ("/", "/")] {
+            assert_eq!(plain(Path::new(asked)), Path::new(want));
+        }
+    }
 }

@@ -172,13 +172,16 @@ fn start_daemon(socket: &Path, log: &Path, level: Option<Level>) -> Result<()> {
     let (mut ready, writer) = std::io::pipe()?;
     let fd = writer.as_raw_fd();
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--socket").arg(socket).arg("--event-log").arg(log);
+    command.arg("--socket").arg(std::path::absolute(socket)?);
+    command.arg("--event-log").arg(std::path::absolute(log)?);
     command.args(["daemon", "--ephemeral", "--ready-fd", &fd.to_string()]);
     command.args(["--level", level.map_or("auto", Level::name)]);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    // SAFETY: async-signal-safe calls only: the fd survives exec, and a second fork leaves no child behind.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
+    // SAFETY: async-signal-safe calls only: of the open files only this fd survives exec, and a second fork leaves
+    // no child behind.
     unsafe {
         command.pre_exec(move || {
+            inherited::close_inherited()?;
             libc::fcntl(fd, libc::F_SETFD, 0);
             libc::setsid();
             match libc::fork() {

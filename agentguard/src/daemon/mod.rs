@@ -10,9 +10,10 @@ mod start;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agentguard_common::invocation::{self as wire, Tag};
 use anyhow::{Context as _, Result};
 use registry::{Registry, State};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
@@ -36,7 +37,10 @@ pub struct Daemon {
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
+    /// An invocation ended, or was refused.
     ended: Notify,
+    /// Set once the daemon is to end.
+    stopping: watch::Sender<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,8 +67,20 @@ impl Daemon {
         self.recorder.write(&record);
     }
 
+    /// Marks and records an invocation whose authority was taken.
+    fn barred(&self, tag: Tag, state: State, action: &str) {
+        let mut registry = self.registry();
+        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else { return };
+        invocation.state = state;
+        let mut record = invocation.record();
+        drop(registry);
+        "deny".clone_into(&mut record.decision);
+        state.name().clone_into(&mut record.reason);
+        self.note(record, action);
+    }
+
     /// Marks an invocation whose last task is gone.
-    fn end_if_over(&self, tag: agentguard_common::invocation::Tag) {
+    fn end_if_over(&self, tag: Tag) {
         let kernel = self.kernel();
         let slot = kernel.invocation(tag.slot);
         if slot.generation != tag.generation || slot.tasks != 0 {
@@ -75,7 +91,9 @@ impl Daemon {
         invocation.state = State::Ended;
         let mut record = invocation.record();
         drop(registry);
-        kernel.set_state(tag.slot, agentguard_common::invocation::state::ENDED);
+        if slot.state == wire::state::ACTIVE {
+            kernel.set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
+        }
         drop(kernel);
         for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
             record.detail.insert(name.into(), value.into());
@@ -103,19 +121,27 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
         why,
         level,
         ended: Notify::new(),
+        stopping: watch::Sender::new(false),
     });
+    let (stop, stopper) = std::io::pipe()?;
     let consumer = daemon.clone();
-    std::thread::Builder::new().name("events".into()).spawn(move || consumer.consume(rings))?;
+    let events =
+        std::thread::Builder::new().name("events".into()).spawn(move || consumer.consume(rings, stop))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(server::serve(daemon, config, ready)).context("control socket")
+    let served = runtime.block_on(server::serve(daemon, config, ready)).context("control socket");
+    drop(stopper);
+    if events.join().is_err() {
+        tracing::error!("the thread that records events panicked");
+    }
+    served
 }
 
 impl Daemon {
-    fn consume(&self, rings: [aya::maps::RingBuf<aya::maps::MapData>; 2]) {
+    /// Records events until `stop` is closed at its other end.
+    fn consume(&self, rings: [aya::maps::RingBuf<aya::maps::MapData>; 2], stop: std::io::PipeReader) {
         use agentguard_common::event::Action;
-        use agentguard_common::invocation::Tag;
         let mut exes = std::collections::HashMap::new();
-        crate::event::consume(rings, |raw| {
+        crate::event::consume(rings, stop, |raw| {
             let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
             let invocation = self.registry().get(tag).cloned();
             if let Some(invocation) = invocation {
@@ -125,7 +151,6 @@ impl Daemon {
             if raw.header.action == Action::Exit as u16 {
                 self.end_if_over(tag);
             }
-            true
         });
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agentguard_common::invocation::{Tag, state};
 use anyhow::{Context as _, Result};
@@ -16,6 +16,7 @@ use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::api::{Listed, Problem, Revoke, Revoked, Start, Status};
@@ -26,6 +27,10 @@ use crate::kernel::{Level, pidfd_open};
 
 /// Largest request body: a policy document.
 const BODY_LIMIT: usize = 4 << 20;
+/// How long a daemon that was started for one run waits for it.
+const UNCLAIMED: Duration = Duration::from_secs(30);
+/// How long answers under way may take once the daemon is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// `SO_PEERPIDFD` (Linux 6.5).
 const SO_PEERPIDFD: i32 = 77;
 
@@ -98,22 +103,28 @@ pub(super) async fn serve(daemon: Arc<Daemon>, config: &Config, ready: impl FnOn
         .route("/v1/events", get(follow))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(daemon.clone());
-    ready();
     let service = app.into_make_service_with_connect_info::<Peer>();
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let idle = async {
-        loop {
-            daemon.ended.notified().await;
-            if config.ephemeral && !daemon.registry().busy() {
-                return;
-            }
+    // Before anybody is told that the daemon is there: from then on a signal must end it in order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stopping, ephemeral) = (daemon.clone(), config.ephemeral);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+            () = stopping.idle(), if ephemeral => (),
         }
+        stopping.stopping.send_replace(true);
     };
+    ready();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop).into_future();
+    let mut stopping = daemon.stopping.subscribe();
     let result = tokio::select! {
-        served = axum::serve(listener, service).into_future() => served.map_err(Into::into),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        () = idle => Ok(()),
+        served = served => served.map_err(Into::into),
+        () = async {
+            let _ = stopping.wait_for(|stop| *stop).await; // the sender is the daemon, which is there
+            tokio::time::sleep(LAST_ANSWERS).await;
+        } => Ok(()),
     };
     let _ = std::fs::remove_file(&config.socket);
     result
@@ -141,7 +152,10 @@ async fn start(
     };
     match daemon.start(&request, &caller) {
         Ok(started) => Json(started).into_response(),
-        Err(problem) => (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response(),
+        Err(problem) => {
+            daemon.ended.notify_one(); // what a daemon was started for is over before it began
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)).into_response()
+        }
     }
 }
 
@@ -200,6 +214,16 @@ async fn revoke(
 }
 
 impl Daemon {
+    /// Waits until no invocation is left, or none came.
+    async fn idle(&self) {
+        loop {
+            let _ = tokio::time::timeout(UNCLAIMED, self.ended.notified()).await; // either way, look
+            if !self.registry().busy() {
+                return;
+            }
+        }
+    }
+
     fn revoke(&self, request: &Revoke) -> Result<Revoked> {
         let chosen: Vec<Invocation> = {
             let registry = self.registry();
@@ -215,20 +239,14 @@ impl Daemon {
             }
         }
         let store_us = started.elapsed().as_secs_f64() * 1e6;
+        for invocation in &chosen {
+            self.barred(invocation.tag, State::Revoked, "revoke");
+        }
         let mut killed = 0;
         let mut killed_us = None;
         if request.kill || self.level == Level::Compat {
             killed = self.kill(&tags)?;
             killed_us = Some(started.elapsed().as_secs_f64() * 1e6);
-        }
-        for invocation in &chosen {
-            if let Some(i) = self.registry().get_mut(invocation.tag).filter(|i| i.state == State::Active) {
-                i.state = State::Revoked;
-            }
-            let mut record = invocation.record();
-            record.decision = "deny".into();
-            record.reason = "revoked".into();
-            self.note(record, "revoke");
         }
         Ok(Revoked {
             invocations: chosen.iter().map(|i| i.id.to_string()).collect(),
@@ -243,13 +261,19 @@ async fn follow(Shared(daemon): Shared<Arc<Daemon>>, ConnectInfo(peer): ConnectI
     if !peer.is_root() {
         return refusal(StatusCode::FORBIDDEN, "only root may read events").into_response();
     }
-    let lines = futures_util::stream::unfold(daemon.follow(), |mut records| async move {
-        let line = match records.recv().await {
+    let source = (daemon.follow(), daemon.stopping.subscribe());
+    let lines = futures_util::stream::unfold(source, |(mut records, mut stopping)| async move {
+        let line = tokio::select! {
+            biased; // what is recorded goes out before the end
+            line = records.recv() => line,
+            _ = stopping.wait_for(|stop| *stop) => return None,
+        };
+        let line = match line {
             Ok(line) => line.to_string(),
             Err(RecvError::Lagged(n)) => format!("{{\"action\":\"gap\",\"detail\":{{\"missed\":{n}}}}}\n"),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok::<_, std::convert::Infallible>(line), records))
+        Some((Ok::<_, std::convert::Infallible>(line), (records, stopping)))
     });
     ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }

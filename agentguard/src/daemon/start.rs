@@ -155,14 +155,11 @@ impl Daemon {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let work = move || {
-                let record = {
-                    let mut registry = self.registry();
-                    let Some(i) = registry.get_mut(tag).filter(|i| i.state == State::Active) else { return };
-                    i.state = State::Expired;
-                    i.record()
-                };
+                if self.registry().get(tag).is_none_or(|i| i.state != State::Active) {
+                    return;
+                }
                 self.kernel().set_state(tag.slot, wire::state::EXPIRED);
-                self.note(record, "expire");
+                self.barred(tag, State::Expired, "expire");
                 if self.level == Level::Compat
                     && let Err(e) = self.kill(&[tag])
                 {

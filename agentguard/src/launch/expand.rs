@@ -2,91 +2,52 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::statfs;
 
-/// Directory entries looked at before a walk gives up.
-pub const MAX_ENTRIES: usize = 200_000;
+use crate::policy::glob::{self, Glob};
+use crate::policy::model::FileRule;
 
-/// Whether a glob or a part of one has wildcards.
-#[must_use]
-pub fn is_literal(glob: &str) -> bool {
-    !glob.contains(['*', '?', '[', '\\'])
+/// Directory entries looked at before a walk gives up: some ten seconds, and far more than a large workspace holds.
+pub(super) const MAX_ENTRIES: usize = 2_000_000;
+
+/// The alternatives of a file rule's glob.
+///
+/// # Errors
+///
+/// If the glob is malformed. Loading a policy refuses such a rule, so this is for policies that came another way.
+pub(super) fn globs(rule: &FileRule) -> Result<Vec<Glob>> {
+    glob::parse(&rule.glob).map_err(|e| anyhow!("glob {:?}: {e}", rule.glob))
 }
 
-/// The directory that everything matched by `glob` is in or below, or the glob itself if it is literal.
-#[must_use]
-pub fn literal_prefix(glob: &str) -> &Path {
-    if is_literal(glob) {
-        return Path::new(glob);
-    }
-    let first = glob.find(['*', '?', '[', '\\']).unwrap_or(glob.len());
-    let dir = glob[..first].rfind('/').map_or("", |slash| &glob[..slash]);
-    Path::new(if dir.is_empty() { "/" } else { dir })
-}
-
-/// The `/x` of `/x/**`, if the glob has that shape (`/x` may hold wildcards).
-#[must_use]
-pub fn subtree(glob: &str) -> Option<&str> {
-    if matches!(glob, "**" | "/**") {
-        return Some("/");
-    }
-    glob.strip_suffix("/**")
+/// Whether `glob` matches the path.
+pub(super) fn matches(glob: &Glob, path: &Path) -> bool {
+    glob.matches(path.as_os_str().as_bytes())
 }
 
 /// Whether some path in or below the directory `dir` can match `glob`. Errs towards yes.
-#[must_use]
-pub fn may_match_below(glob: &str, dir: &Path) -> bool {
-    let tail = subtree(glob);
-    let prefix = literal_prefix(tail.unwrap_or(glob));
-    let whole = is_literal(glob);
-    prefix.starts_with(dir) || (!whole && dir.starts_with(prefix))
+pub(super) fn may_match_below(glob: &Glob, dir: &Path) -> bool {
+    let prefix = glob.literal_prefix();
+    let one_path = !glob.tail && glob.literal().is_some();
+    prefix.starts_with(dir) || (!one_path && dir.starts_with(prefix))
 }
 
-/// Matches the paths that `globs` match: `*` and `?` stop at `/`, `/a/**` includes `/a`.
+/// Everything that exists and matches the body of `glob`, sorted. Symbolic links are neither followed nor returned.
 ///
 /// # Errors
 ///
-/// If a glob is malformed.
-pub fn matcher<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    let mut add = |glob: &str| -> Result<()> {
-        // Braces are ordinary characters in policies, and alternatives in globset.
-        let text: String = glob
-            .chars()
-            .map(|c| if matches!(c, '{' | '}') { format!("[{c}]") } else { c.to_string() })
-            .collect();
-        let built = GlobBuilder::new(&text).literal_separator(true).build();
-        set.add(built.with_context(|| format!("glob {glob:?}"))?);
-        Ok(())
-    };
-    for glob in globs {
-        add(glob)?;
-        match subtree(glob) {
-            Some("/") => add("/")?,
-            Some(dir) => add(dir)?,
-            None => {}
-        }
-    }
-    Ok(set.build()?)
-}
-
-/// Everything that exists and matches `glob`, sorted. Symbolic links are neither followed nor returned.
-///
-/// # Errors
-///
-/// If the glob is malformed or the walk fails.
-pub fn expand(glob: &str) -> Result<Vec<PathBuf>> {
-    let wanted = matcher([glob])?;
-    // Without `**` nothing deeper than the glob itself can match.
-    let depth = if glob.contains("**") { usize::MAX } else { Path::new(glob).components().count() };
+/// If the walk fails.
+pub(super) fn expand(glob: &Glob) -> Result<Vec<PathBuf>> {
+    let body = glob.body();
+    // Nothing deeper than the glob itself can match. The root directory counts as a component.
+    let depth = glob.depth().map_or(usize::MAX, |components| components + 1);
     let mut found = Vec::new();
     let mut budget = MAX_ENTRIES;
-    walk(literal_prefix(glob), &mut budget, &mut |path, _| {
-        if wanted.is_match(path) {
+    walk(&glob.literal_prefix(), &mut budget, &mut |path, _| {
+        if matches(&body, path) {
             found.push(path.to_owned());
         }
         path.components().count() < depth
@@ -101,7 +62,11 @@ pub fn expand(glob: &str) -> Result<Vec<PathBuf>> {
 /// # Errors
 ///
 /// If a directory cannot be read or `budget` runs out. What vanishes meanwhile is no error.
-pub fn walk(root: &Path, budget: &mut usize, visit: &mut dyn FnMut(&Path, bool) -> bool) -> Result<()> {
+pub(super) fn walk(
+    root: &Path,
+    budget: &mut usize,
+    visit: &mut dyn FnMut(&Path, bool) -> bool,
+) -> Result<()> {
     let start = match fs::symlink_metadata(root) {
         Ok(meta) => meta,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
@@ -145,12 +110,8 @@ fn is_kernel_fs(dir: &Path) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn prefixes() {
-        assert_eq!(literal_prefix("/a/b"), Path::new("/a/b"));
-        assert_eq!(literal_prefix("/a/b*/c"), Path::new("/a"));
-        assert_eq!(literal_prefix("/a*"), Path::new("/"));
-        assert_eq!(literal_prefix("**/x"), Path::new("/"));
+    fn one(glob: &str) -> Glob {
+        glob::parse(glob).expect("glob is valid").remove(0)
     }
 
     #[test]
@@ -167,19 +128,11 @@ mod tests {
             ("**/.env", true),
             ("/wor?/x", true),
             ("/", false),
+            ("/{work,etc}/x", true),
+            ("/\\work", true),
         ] {
-            assert_eq!(may_match_below(glob, work), want, "{glob}");
+            assert_eq!(may_match_below(&one(glob), work), want, "{glob}");
         }
-    }
-
-    #[test]
-    fn matching_follows_the_policy_language() {
-        let m = |glob: &str, path: &str| matcher([glob]).expect("glob is valid").is_match(path);
-        assert!(m("/a/**", "/a") && m("/a/**", "/a/b/c") && !m("/a/**", "/ab"));
-        assert!(m("**/.env", "/.env") && m("**/.env", "/a/b/.env") && !m("**/.env", "/a/x.env"));
-        assert!(m("**/.ssh/**", "/h/.ssh") && m("**/.ssh/**", "/h/.ssh/id"));
-        assert!(m("/a/*", "/a/.b") && !m("/a/*", "/a/b/c") && m("/a/{x,y}", "/a/{x,y}"));
-        assert!(m("/**", "/") && m("/a/[bc]", "/a/b"));
     }
 
     #[test]
@@ -188,8 +141,10 @@ mod tests {
         let root = dir.path().canonicalize().expect("exists");
         fs::write(root.join("a.txt"), "").expect("write");
         std::os::unix::fs::symlink("/etc", root.join("b.txt")).expect("symlink");
-        let found = expand(&format!("{}/*.txt", root.display())).expect("walk");
-        assert_eq!(found, [root.join("a.txt")]);
+        let found = |glob: &str| expand(&one(&format!("{}/{glob}", root.display()))).expect("walk");
+        assert_eq!(found("*.txt"), [root.join("a.txt")]);
+        assert_eq!(found("**/a.txt"), [root.join("a.txt")]);
+        assert_eq!(found("?.txt/**"), [root.join("a.txt")]);
     }
 
     #[test]

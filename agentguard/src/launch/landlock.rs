@@ -5,9 +5,9 @@
 //! for the rules it lists as unenforceable; what it never mediates is in [`NOT_MEDIATED`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use agentguard_common::file::Access;
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +20,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::expand;
+use crate::policy::glob::Glob;
 use crate::policy::model::{Effect, FileRule, Policy, RuleSource};
 
 /// Operations that policies name and no Landlock rule of this version restricts.
@@ -65,102 +66,111 @@ pub struct Status {
     pub skipped: Vec<PathBuf>,
 }
 
+/// Accesses by path.
+type Grants = BTreeMap<PathBuf, Access>;
+
+/// A plan in the making.
+#[derive(Default)]
+struct Draft {
+    trees: Grants,
+    files: Grants,
+    notes: Vec<String>,
+}
+
 /// Translates a policy's file rules. Looks at the file system, changes nothing.
 #[must_use]
 pub fn plan(policy: &Policy) -> Plan {
-    let mut out = Plan::default();
-    let mut trees = BTreeMap::<PathBuf, Access>::new();
-    let mut files = BTreeMap::<PathBuf, Access>::new();
-    for rule in policy.files.iter().filter(|r| r.effect == Effect::Allow) {
-        allow(rule, &mut trees, &mut files, &mut out.notes);
+    let mut draft = Draft::default();
+    let mut unenforceable = Vec::new();
+    let (allows, others): (Vec<_>, Vec<_>) = policy.files.iter().partition(|r| r.effect == Effect::Allow);
+    for rule in allows {
+        if let Err(e) = draft.allow(rule) {
+            draft.note(rule, format_args!("allows nothing: {e:#}"));
+        }
     }
-    for rule in policy.files.iter().filter(|r| r.effect != Effect::Allow) {
-        if let Some(why) = refuse(rule, &mut trees, &mut files) {
-            out.unenforceable.push(Unenforceable { rule: rule.source.clone(), text: text(rule), why });
+    for rule in others {
+        if let Err(why) = draft.refuse(rule) {
+            let why = format!("{why:#}");
+            unenforceable.push(Unenforceable { rule: rule.source.clone(), text: text(rule), why });
         } else if rule.effect == Effect::Ask {
-            out.notes.push(format!("{}: Landlock cannot ask, so it denies", text(rule)));
+            draft.note(rule, format_args!("Landlock cannot ask, so it denies"));
         }
     }
-    out.rules = trees.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
-    out.exact = files.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
-    out
+    let useful = |grants: Grants| grants.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
+    Plan { rules: useful(draft.trees), exact: useful(draft.files), unenforceable, notes: draft.notes }
 }
 
-fn allow(
-    rule: &FileRule,
-    trees: &mut BTreeMap<PathBuf, Access>,
-    files: &mut BTreeMap<PathBuf, Access>,
-    notes: &mut Vec<String>,
-) {
-    let add = |map: &mut BTreeMap<PathBuf, Access>, path: PathBuf| {
-        let access = map.entry(path).or_default();
-        *access = access.union(rule.access);
-    };
-    let tree = expand::subtree(&rule.glob);
-    let body = tree.unwrap_or(&rule.glob);
-    let found = if expand::is_literal(body) {
-        vec![PathBuf::from(body)]
-    } else {
-        notes.push(format!("{}: holds for what exists at start", text(rule)));
-        match expand::expand(body) {
-            Ok(found) => found,
-            Err(e) => {
-                notes.push(format!("{}: allows nothing: {e:#}", text(rule)));
-                return;
-            }
-        }
-    };
-    for path in found {
-        match std::fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_symlink() => {
-                notes.push(format!("{}: {} is a symbolic link", text(rule), path.display()));
-            }
-            Ok(meta) if meta.is_dir() && tree.is_some() => add(trees, path),
-            Ok(meta) if meta.is_dir() => {
-                let path = path.display();
-                notes.push(format!(
-                    "{}: {path} is a directory, which Landlock allows only as a tree",
-                    text(rule)
-                ));
-            }
-            Ok(_) => add(files, path),
-            Err(_) => notes.push(format!("{}: {} does not exist", text(rule), path.display())),
-        }
-    }
+fn grant(grants: &mut Grants, path: PathBuf, more: Access) {
+    let access = grants.entry(path).or_default();
+    *access = access.union(more);
 }
 
-/// Takes the accesses of a deny or ask rule out of the plan; says why if that does not work.
-fn refuse(
-    rule: &FileRule,
-    trees: &mut BTreeMap<PathBuf, Access>,
-    files: &mut BTreeMap<PathBuf, Access>,
-) -> Option<String> {
-    if rule.access == Access::CONNECT {
-        return Some("Landlock does not mediate Unix sockets by path".to_owned());
-    }
-    // Creating implies hard links within the directory.
-    let given = |a: Access| if a.contains(Access::CREATE) { a.union(Access::LINK) } else { a };
-    let denied = rule.access.without(Access::CONNECT);
-    let tree = expand::subtree(&rule.glob);
-    let mut overlap = false;
-    for (dir, access) in trees.iter_mut() {
-        if tree.is_some_and(|t| expand::is_literal(t) && dir.starts_with(t)) {
-            let also = if denied.contains(Access::LINK) { Access::CREATE } else { Access::NONE };
-            *access = access.without(denied.union(also));
-        } else if !disjoint(given(*access), denied) && expand::may_match_below(&rule.glob, dir) {
-            overlap = true;
+impl Draft {
+    /// Notes something once per place, as the alternatives of a glob often share it.
+    fn note(&mut self, rule: &FileRule, what: fmt::Arguments<'_>) {
+        let note = format!("{}:{}: {what}", rule.source.document, rule.source.line);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
-    match expand::matcher([rule.glob.as_str()]) {
-        Ok(matcher) => {
-            for (path, access) in files.iter_mut().filter(|(path, _)| matcher.is_match(path)) {
-                debug_assert!(path.is_absolute());
+
+    fn allow(&mut self, rule: &FileRule) -> Result<()> {
+        for glob in expand::globs(rule)? {
+            if let Some(path) = glob.literal() {
+                self.allow_path(rule, path, glob.tail);
+                continue;
+            }
+            self.note(rule, format_args!("holds for what exists at start"));
+            for path in expand::expand(&glob)? {
+                self.allow_path(rule, path, glob.tail);
+            }
+        }
+        Ok(())
+    }
+
+    fn allow_path(&mut self, rule: &FileRule, path: PathBuf, tree: bool) {
+        let why = match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => "is a symbolic link, which no rule of Landlock follows",
+            Ok(meta) if meta.is_dir() && tree => return grant(&mut self.trees, path, rule.access),
+            Ok(meta) if meta.is_dir() => "is a directory, which Landlock allows only as a tree",
+            Ok(_) => return grant(&mut self.files, path, rule.access),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => "does not exist",
+            Err(_) => "cannot be looked at",
+        };
+        self.note(rule, format_args!("{} {why}", path.display()));
+    }
+
+    /// Takes the accesses of a deny or ask rule out; says why if that does not work.
+    fn refuse(&mut self, rule: &FileRule) -> Result<()> {
+        ensure!(rule.access != Access::CONNECT, "Landlock does not mediate Unix sockets by path");
+        let denied = rule.access.without(Access::CONNECT);
+        let mut overlap = false;
+        for glob in expand::globs(rule)? {
+            overlap |= !self.take_from_trees(&glob, denied);
+            for (_, access) in self.files.iter_mut().filter(|(path, _)| expand::matches(&glob, path)) {
                 *access = access.without(denied);
             }
         }
-        Err(e) => return Some(format!("{e:#}")),
+        ensure!(!overlap, "Landlock cannot deny inside an allowed directory");
+        Ok(())
     }
-    overlap.then(|| "Landlock cannot deny inside an allowed directory".to_owned())
+
+    /// False if some tree would keep a denied access inside.
+    fn take_from_trees(&mut self, glob: &Glob, denied: Access) -> bool {
+        // Creating implies hard links within the directory.
+        let given = |a: Access| if a.contains(Access::CREATE) { a.union(Access::LINK) } else { a };
+        let whole = glob.literal().filter(|_| glob.tail);
+        let mut complete = true;
+        for (dir, access) in &mut self.trees {
+            if whole.as_ref().is_some_and(|tree| dir.starts_with(tree)) {
+                let also = if denied.contains(Access::LINK) { Access::CREATE } else { Access::NONE };
+                *access = access.without(denied.union(also));
+            } else if !disjoint(given(*access), denied) && expand::may_match_below(glob, dir) {
+                complete = false;
+            }
+        }
+        complete
+    }
 }
 
 fn disjoint(a: Access, b: Access) -> bool {

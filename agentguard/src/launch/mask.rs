@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 
 use super::expand;
 use super::landlock::{Plan, open, text};
+use crate::policy::glob::Glob;
 use crate::policy::model::{Effect, FileRule, Policy};
 
 /// Covers every existing file and directory that the plan would let the agent read against a deny rule.
@@ -48,52 +49,64 @@ pub fn mask(policy: &Policy, plan: &Plan) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 ///
-/// If there are more than [`expand::MAX_ENTRIES`] files to look at, or a directory can't be read.
+/// If there are more than `expand::MAX_ENTRIES` files to look at, or a directory can't be read.
 pub fn find(policy: &Policy, plan: &Plan) -> Result<Vec<PathBuf>> {
-    let listed =
-        |rule: &FileRule| plan.unenforceable.iter().any(|u| u.rule == rule.source && u.text == text(rule));
-    let denies: Vec<_> = policy
-        .files
-        .iter()
-        .filter(|r| r.effect == Effect::Deny && r.access.contains(Access::READ) && listed(r))
-        .map(|r| r.glob.as_str())
-        .collect();
-    let mut found = Vec::new();
-    let mut budget = expand::MAX_ENTRIES;
     let readable: Vec<_> =
-        plan.rules.iter().filter(|(_, a)| a.contains(Access::READ)).map(|(p, _)| p).collect();
-    let whole = |glob: &str| expand::is_literal(expand::subtree(glob).unwrap_or(glob));
-    let (literal, globs): (Vec<&str>, Vec<&str>) = denies.into_iter().partition(|g| whole(g));
+        plan.rules.iter().filter(|(_, a)| a.contains(Access::READ)).map(|(p, _)| p.as_path()).collect();
+    let (literal, wild): (Vec<_>, Vec<_>) =
+        denied(policy, plan)?.into_iter().partition(|g| g.literal().is_some());
+    let mut found = Vec::new();
     for glob in literal {
-        let tree = expand::subtree(glob);
-        let path = Path::new(tree.unwrap_or(glob));
-        let allowed = readable.iter().any(|dir| path.starts_with(dir));
+        let Some(path) = glob.literal() else { continue };
         // A literal rule on a directory speaks of the directory alone, which a cover would overdo.
-        if allowed
-            && let Some((_, is_dir)) = opened(path)?
-            && (!is_dir || tree.is_some())
+        if readable.iter().any(|dir| path.starts_with(dir))
+            && let Some((_, is_dir)) = opened(&path)?
+            && (!is_dir || glob.tail)
         {
-            found.push(path.to_owned());
+            found.push(path);
         }
     }
-    if !globs.is_empty() {
-        let matcher = expand::matcher(globs.iter().copied())?;
-        let bodies = expand::matcher(globs.iter().filter_map(|g| expand::subtree(g)))?;
-        let nested = |dir: &Path| readable.iter().any(|other| *other != dir && dir.starts_with(other));
-        for root in readable.iter().filter(|dir| !nested(dir)) {
-            expand::walk(root, &mut budget, &mut |path, is_dir| {
-                let hit = if is_dir { bodies.is_match(path) } else { matcher.is_match(path) };
-                if hit {
-                    found.push(path.to_owned());
-                }
-                !hit
-            })?;
-        }
+    if !wild.is_empty() {
+        search(&wild, &readable, &mut found)?;
     }
     found.sort();
     // Sorted by component, so whatever is below a path follows it.
     found.dedup_by(|later, kept| later.starts_with(kept));
     Ok(found)
+}
+
+/// Globs of the deny rules that the plan leaves readable.
+fn denied(policy: &Policy, plan: &Plan) -> Result<Vec<Glob>> {
+    let listed =
+        |rule: &FileRule| plan.unenforceable.iter().any(|u| u.rule == rule.source && u.text == text(rule));
+    let rules = policy
+        .files
+        .iter()
+        .filter(|r| r.effect == Effect::Deny && r.access.contains(Access::READ) && listed(r));
+    let globs: Result<Vec<_>> = rules.map(expand::globs).collect();
+    Ok(globs?.into_iter().flatten().collect())
+}
+
+/// Adds what matches one of `globs` in a readable directory, and nothing below what matched.
+fn search(globs: &[Glob], readable: &[&Path], found: &mut Vec<PathBuf>) -> Result<()> {
+    // What is below a match is not visited, so that beyond the roots only bodies need to be matched.
+    let bodies: Vec<_> = globs.iter().map(|g| (g.body(), g.tail)).collect();
+    let mut budget = expand::MAX_ENTRIES;
+    let nested = |dir: &Path| readable.iter().any(|other| *other != dir && dir.starts_with(other));
+    for root in readable.iter().filter(|dir| !nested(dir)) {
+        if globs.iter().any(|g| g.tail && expand::matches(g, root)) {
+            found.push(root.to_path_buf());
+            continue;
+        }
+        expand::walk(root, &mut budget, &mut |path, is_dir| {
+            let hit = bodies.iter().any(|(g, tree)| (*tree || !is_dir) && expand::matches(g, path));
+            if hit {
+                found.push(path.to_owned());
+            }
+            !hit
+        })?;
+    }
+    Ok(())
 }
 
 /// The two things that cover: a node that can't be opened, and an empty directory.
@@ -155,6 +168,18 @@ mod tests {
     use super::*;
     use crate::launch::landlock::plan;
     use crate::launch::testing::{in_child, is_root, policy};
+
+    #[test]
+    fn a_tree_below_a_denied_directory_is_covered_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let inner = dir.path().canonicalize().expect("exists").join(".ssh/inner");
+        fs::create_dir_all(&inner).expect("mkdir");
+        fs::write(inner.join("f"), "x").expect("write");
+        let tree = format!("{}/**", inner.display());
+        let policy =
+            policy(&[(Effect::Allow, &tree, Access::ALL), (Effect::Deny, "**/.ssh/**", Access::ALL)]);
+        assert_eq!(find(&policy, &plan(&policy)).expect("walk"), [inner]);
+    }
 
     #[test]
     fn denied_files_are_covered_for_root_too() {

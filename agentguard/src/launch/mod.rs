@@ -5,7 +5,7 @@
 //! variables that [`environment::filter`] lets pass. All of it is meant for a freshly forked child.
 
 pub mod environment;
-pub mod expand;
+mod expand;
 pub mod identity;
 pub mod inherited;
 pub mod landlock;

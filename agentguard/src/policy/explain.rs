@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use agentguard_common::file::Access;
 use agentguard_common::net::{Address, NetFacts};
 
+use super::glob;
 use super::model::{Effect, Explanation, FileRule, NetRule, Policy, RuleSource};
-use super::{glob, matcher};
 
 fn default_deny<'a>() -> Explanation<'a> {
     Explanation { effect: Effect::Deny, rule: None, text: "default deny: no rule allows it".into() }
@@ -32,7 +32,7 @@ fn file_text(rule: &FileRule) -> String {
 }
 
 fn hits(rule: &FileRule, path: &[u8]) -> bool {
-    glob::parse(&rule.glob).is_ok_and(|globs| globs.iter().any(|g| matcher::matches(g, path)))
+    glob::parse(&rule.glob).is_ok_and(|globs| globs.iter().any(|g| g.matches(path)))
 }
 
 /// Explains a request for all of `want` on `path`.

@@ -1,14 +1,19 @@
 //! The glob language of file rules, parsed to tokens over bytes.
 //!
-//! `*` and `?` stay inside a component, `**` is a whole component and crosses any number, `[a-z]` and `[!a-z]` are
-//! classes, `{a,b}` alternatives, `\` escapes. `/a/**` is `/a` itself and all below; `**/x` is `x` at any depth.
+//! `*` and `?` stay inside a component, `**` is a whole component and stands for any number of them, `[a-z]` and
+//! `[!a-z]` are classes, `{a,b}` alternatives, `\` escapes. `/a/**` is `/a` itself and all below; `**/x` is `x` at
+//! any depth. This is the only definition: the tables, explanations and Landlock all start from [`parse`].
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ByteSet(pub [u64; 4]);
+pub(crate) struct ByteSet([u64; 4]);
 
 impl ByteSet {
-    pub(super) fn contains(&self, byte: u8) -> bool {
+    pub(crate) fn contains(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 
@@ -28,7 +33,7 @@ impl ByteSet {
 
 /// One token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     Byte(u8),
     Set(ByteSet),
     /// `*`: any run without a slash.
@@ -39,13 +44,53 @@ pub(super) enum Token {
 
 /// A parsed alternative of a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob {
-    pub tokens: Vec<Token>,
-    /// Ended in `/**`: the path so far, and everything below it.
-    pub tail: bool,
+pub(crate) struct Glob {
+    /// The body: what the whole path matches, or with `tail` the path or one of its parents. Empty for `/**`.
+    pub(crate) tokens: Vec<Token>,
+    /// Ended in `/**`: the body, and everything below it.
+    pub(crate) tail: bool,
 }
 
+/// Bytes of a glob, with its variables expanded. Keeps positions in a glob below `u16::MAX`.
+const MAX_BYTES: usize = 4096;
 const MAX_ALTERNATIVES: usize = 1024;
+const ANY: ByteSet = ByteSet([u64::MAX; 4]);
+
+impl Glob {
+    /// The body as a path, if it has no wildcards.
+    pub(crate) fn literal(&self) -> Option<PathBuf> {
+        let bytes = self.literal_bytes();
+        (bytes.len() == self.tokens.len()).then(|| path(bytes))
+    }
+
+    /// The deepest directory that everything the glob matches is in or below; the body itself if that is literal.
+    pub(crate) fn literal_prefix(&self) -> PathBuf {
+        let mut bytes = self.literal_bytes();
+        if bytes.len() < self.tokens.len() {
+            bytes.truncate(bytes.iter().rposition(|&b| b == b'/').unwrap_or(0));
+        }
+        path(bytes)
+    }
+
+    /// The body alone: `/a` of `/a/**`.
+    pub(crate) fn body(&self) -> Self {
+        Self { tokens: self.tokens.clone(), tail: false }
+    }
+
+    /// Components of the paths that the body matches, or `None` if that varies.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        let varies = self.tokens.contains(&Token::Deep);
+        (!varies).then(|| self.tokens.iter().filter(|t| **t == Token::Byte(b'/')).count())
+    }
+
+    fn literal_bytes(&self) -> Vec<u8> {
+        self.tokens.iter().map_while(|t| if let Token::Byte(b) = t { Some(*b) } else { None }).collect()
+    }
+}
+
+fn path(bytes: Vec<u8>) -> PathBuf {
+    if bytes.is_empty() { "/".into() } else { OsString::from_vec(bytes).into() }
+}
 
 /// Expands `{a,b}`.
 fn alternatives(glob: &str) -> Result<Vec<String>, String> {
@@ -118,56 +163,71 @@ fn class(bytes: &[u8], mut i: usize) -> Result<(ByteSet, usize), String> {
     Ok((set.without_slash(), i + 1))
 }
 
-fn parse_one(glob: &str) -> Result<Glob, String> {
-    if !glob.starts_with('/') && !glob.starts_with("**/") {
-        return Err("a path must be absolute or begin with `**/`".into());
+/// Appends the tokens of one component.
+fn component(text: &str, tokens: &mut Vec<Token>) -> Result<(), String> {
+    match text {
+        "" => return Err("empty component: `//`, or a `/` at the end, matches nothing".into()),
+        "." | ".." => return Err("`.` and `..` never appear in a resolved path".into()),
+        // A name is never empty.
+        "*" => tokens.push(Token::Set(ANY.without_slash())),
+        _ => {}
     }
-    let tail = glob.ends_with("/**");
-    let bytes = if tail { &glob.as_bytes()[..glob.len() - 3] } else { glob.as_bytes() };
-    let mut tokens = Vec::with_capacity(bytes.len());
+    let bytes = text.as_bytes();
     let mut i = 0;
-    while i < bytes.len() {
-        let border = i == 0 || bytes[i - 1] == b'/';
-        match bytes[i] {
-            b'*' if bytes.get(i + 1) == Some(&b'*') => {
-                if !border || bytes.get(i + 2) != Some(&b'/') {
-                    return Err("`**` must be a whole component".into());
-                }
-                tokens.push(Token::Deep);
-                i += 3;
-                continue;
-            }
-            b'*' => tokens.push(Token::Star),
-            b'?' => tokens.push(Token::Set(ByteSet([u64::MAX; 4]).without_slash())),
+    while let Some(&byte) = bytes.get(i) {
+        i += 1;
+        tokens.push(match byte {
+            b'*' if bytes.get(i) == Some(&b'*') => return Err("`**` must be a whole component".into()),
+            b'*' => Token::Star,
+            b'?' => Token::Set(ANY.without_slash()),
             b'[' => {
-                let (set, next) = class(bytes, i + 1)?;
-                tokens.push(Token::Set(set));
+                let (set, next) = class(bytes, i)?;
                 i = next;
-                continue;
+                Token::Set(set)
             }
             b'\\' => {
+                let escaped = bytes.get(i).ok_or("`\\` escapes nothing")?;
                 i += 1;
-                let byte = bytes.get(i).ok_or("`\\` at the end")?;
-                tokens.push(Token::Byte(*byte));
+                Token::Byte(*escaped)
             }
-            b'/' if i > 0 && bytes[i - 1] == b'/' => return Err("empty component `//`".into()),
             0 => return Err("a path holds no NUL".into()),
-            byte => tokens.push(Token::Byte(byte)),
+            byte => Token::Byte(byte),
+        });
+    }
+    Ok(())
+}
+
+fn parse_one(glob: &str) -> Result<Glob, String> {
+    if glob == "/" {
+        return Ok(Glob { tokens: vec![Token::Byte(b'/')], tail: false });
+    }
+    // `**/x` is `/**/x`.
+    let components = glob.strip_prefix('/').or_else(|| glob.starts_with("**/").then_some(glob));
+    let components = components.ok_or("a path must be absolute or begin with `**/`")?;
+    let (mut tokens, mut deep) = (Vec::with_capacity(glob.len()), false);
+    for text in components.split('/') {
+        if text == "**" {
+            deep = true; // also after another one: any number of components, twice, is any number
+            continue;
         }
-        i += 1;
+        tokens.push(Token::Byte(b'/'));
+        if deep {
+            tokens.push(Token::Deep);
+        }
+        component(text, &mut tokens)?;
+        deep = false;
     }
-    let parts = || glob.split('/').any(|c| c == "." || c == "..");
-    if parts() {
-        return Err("`.` and `..` never appear in a resolved path".into());
-    }
-    if glob.len() > 1 && glob.ends_with('/') {
-        return Err("a trailing `/` matches nothing; write the directory without it, or `/**`".into());
-    }
-    Ok(Glob { tokens, tail })
+    Ok(Glob { tokens, tail: deep })
 }
 
 /// Parses a glob into its alternatives.
-pub(super) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
+    if glob.len() > MAX_BYTES {
+        return Err(format!("{} bytes long, more than {MAX_BYTES}", glob.len()));
+    }
     alternatives(glob)?.iter().map(|g| parse_one(g)).collect()
 }
 
@@ -181,4 +241,69 @@ pub(super) fn escape(value: &str) -> String {
         out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(glob: &str) -> Glob {
+        let mut globs = parse(glob).unwrap_or_else(|e| panic!("{glob}: {e}"));
+        assert_eq!(globs.len(), 1, "{glob}");
+        globs.remove(0)
+    }
+
+    #[test]
+    fn literals_are_unescaped() {
+        assert_eq!(one("/a/b").literal(), Some("/a/b".into()));
+        assert_eq!(one(&format!("{}/**", escape("/w[1]{x,y}*"))).literal(), Some("/w[1]{x,y}*".into()));
+        assert_eq!(one("/**").literal(), Some("/".into()));
+        assert_eq!(one("/a/*").literal(), None);
+    }
+
+    #[test]
+    fn prefixes_are_whole_components() {
+        for (glob, prefix) in [
+            ("/a/b", "/a/b"),
+            ("/a/b/**", "/a/b"),
+            ("/a/b*/c", "/a"),
+            ("/a/**/c", "/a"),
+            ("/a*", "/"),
+            ("**/x", "/"),
+            ("/", "/"),
+        ] {
+            assert_eq!(one(glob).literal_prefix(), PathBuf::from(prefix), "{glob}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let long = format!("/{}", "a".repeat(MAX_BYTES));
+        let many = format!("/{}", "{a,b}".repeat(11));
+        for (glob, message) in [
+            ("a/b", "absolute"),
+            ("**", "absolute"),
+            ("**x/a", "absolute"),
+            ("/a/**b", "whole component"),
+            ("/a/b**/c", "whole component"),
+            ("/a/***", "whole component"),
+            ("/a//b", "empty component"),
+            ("/a/", "empty component"),
+            ("/a/{,b}", "empty component"),
+            ("/a/../b", "`..`"),
+            ("/a/[bc", "`[` without `]`"),
+            ("/a/[b/c]", "`[` without `]`"),
+            ("/a/[c-a]", "backwards"),
+            ("/a/[é]", "single bytes"),
+            ("/a/{b,c", "`{` without `}`"),
+            ("/a/b}", "`}` without `{`"),
+            ("/a\\", "escapes nothing"),
+            ("/a\0", "NUL"),
+            (&long, "more than 4096"),
+            (&many, "more than 1024 alternatives"),
+        ] {
+            let error = parse(glob).expect_err(glob);
+            assert!(error.contains(message), "{glob}: {error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ pub mod compile;
 mod document;
 mod error;
 mod explain;
-mod glob;
+pub(crate) mod glob;
 mod matcher;
 pub mod model;
 mod shipped;

@@ -1,0 +1,133 @@
+//! A place for one test: directories, the control socket, the event log.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::agent::Agent;
+use crate::daemon::Daemon;
+use crate::events::Log;
+use crate::level::Level;
+use crate::policy::Policy;
+use crate::process::Finished;
+
+/// Where the shipped policies allow nothing by themselves; `/tmp` is open to agents.
+const PARENT: &str = "/var/tmp";
+
+/// Directories of one test, deleted with it.
+#[derive(Debug)]
+pub struct Site {
+    dir: TempDir,
+}
+
+/// The binary under test.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target/release/agentguard");
+    let binary = std::env::var_os("AGENTGUARD_BIN").map_or_else(built, PathBuf::from);
+    assert!(binary.is_file(), "{}: not built; hint: cargo xtask build", binary.display());
+    binary
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Site {
+    /// Makes `workspace/`, `home/` and `outside/`, which every user may enter and write.
+    ///
+    /// # Panics
+    /// If the tests do not run as root.
+    #[must_use]
+    pub fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "the integration tests need root");
+        let dir = tempfile::Builder::new().prefix("agentguard-test-").tempdir_in(PARENT);
+        let dir = dir.expect("a temporary directory");
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+        };
+        open(dir.path(), 0o755);
+        for name in ["workspace", "home", "outside", "output"] {
+            std::fs::create_dir(dir.path().join(name)).expect("mkdir");
+            open(&dir.path().join(name), 0o777);
+        }
+        Self { dir }
+    }
+
+    /// A path below the site.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    /// The same as text.
+    #[must_use]
+    pub fn at(&self, relative: &str) -> String {
+        self.path(relative).into_os_string().into_string().expect("the site's path is UTF-8")
+    }
+
+    /// Writes a file that everybody may read, with its directories. Returns its path.
+    pub fn file(&self, relative: &str, text: &str) -> String {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().expect("below the site")).expect("mkdir");
+        std::fs::write(&path, text).expect("write");
+        self.at(relative)
+    }
+
+    /// Writes a policy whose rules are `files` after those that let programs start, and `rest` of its `spec`.
+    #[must_use]
+    pub fn policy(&self, name: &str, files: &str, rest: &str) -> Policy {
+        Policy::write(&self.path(&format!("{name}.yaml")), name, files, rest)
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log::new(self.path("events.jsonl"))
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path("control.sock")
+    }
+
+    /// `agentguard` with this site's socket and log.
+    #[must_use]
+    pub fn agentguard(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--socket").arg(self.socket()).arg("--event-log").arg(self.path("events.jsonl"));
+        command.current_dir(self.path("workspace"));
+        command
+    }
+
+    /// Runs `agentguard` with `arguments` to its end.
+    #[must_use]
+    pub fn call(&self, arguments: &[&str]) -> Finished {
+        self.finish(self.agentguard().args(arguments))
+    }
+
+    /// Runs a command to its end.
+    #[must_use]
+    pub fn finish(&self, command: &mut Command) -> Finished {
+        Finished::of(&self.path("output"), command)
+    }
+
+    /// Starts a daemon at the level under test and waits until it accepts.
+    #[must_use]
+    pub fn daemon(&self) -> Daemon {
+        Daemon::start(self, Level::expected().name())
+    }
+
+    /// An agent under `policy`: a file or a shipped name.
+    #[must_use]
+    pub fn agent(&self, policy: impl AsRef<std::ffi::OsStr>) -> Agent<'_> {
+        Agent::new(self, policy.as_ref())
+    }
+}

@@ -1,0 +1,34 @@
+//! Waiting for something to appear in a file.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::level::deadline;
+
+/// Waits until `find` finds something in the text of `file`, which need not exist yet.
+///
+/// # Panics
+/// After the deadline, with `what` was awaited and the text.
+pub fn until<T>(file: &Path, what: &str, mut find: impl FnMut(&str) -> Option<T>) -> T {
+    let give_up = Instant::now() + deadline();
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
+    let parent = file.parent().expect("a file is in a directory");
+    // Watching starts before the first look, so no change is missed.
+    inotify.add_watch(parent, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE).expect("inotify watch");
+    loop {
+        let text = std::fs::read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if let Some(found) = find(&text) {
+            return found;
+        }
+        let left = give_up.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "no {what} in {} after {:?}:\n{text}", file.display(), deadline());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], timeout);
+        let _ = inotify.read_events(); // only drains: the file is read again
+    }
+}

@@ -11,7 +11,7 @@ use agentguard_common::offsets::ABSENT;
 
 use crate::emit::{self, EACCES};
 use crate::path::{self, Buffer, Resolved};
-use crate::subject::{Subject, current_task};
+use crate::subject::{Subject, current_task, tag_of};
 use crate::{kread, offset};
 
 const FMODE_READ: u32 = 1;
@@ -60,9 +60,44 @@ fn anonymous(subject: &Subject, want: Access) -> Verdict {
     Verdict::deny(Reason::Privilege)
 }
 
-/// Decides `want` on (dentry, mnt) and records it. Returns 0 or a negative errno.
+/// A question about a file, in memory: so the verifier sees numbers, not pointers, on the other side of the call.
+#[repr(C)]
+pub struct Question {
+    dentry: u64,
+    mnt: u64,
+    action: u32,
+    want: u32,
+}
+
+/// Answers for the current task and records the answer. Returns 0 or a negative errno.
+///
+/// A global function to the verifier, which checks it once per program, however often the program calls it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn decide_file(question: *const Question) -> i32 {
+    // SAFETY: null or a caller's live `Question`.
+    let Some(question) = (unsafe { question.as_ref() }) else { return -i32::from(EACCES) };
+    let Some(subject) = Subject::current() else { return 0 };
+    let action = if question.action == Action::Exec as u32 {
+        Action::Exec
+    } else if question.action == Action::Open as u32 {
+        Action::Open
+    } else {
+        Action::Path
+    };
+    decide(&subject, action, question.dentry as usize, question.mnt as usize, Access(question.want as u16))
+}
+
+/// Decides `want` on (dentry, mnt), records it, and says what the hook returns.
 #[inline(always)]
-pub(super) fn check(subject: &Subject, action: Action, dentry: usize, mnt: usize, want: Access) -> i32 {
+pub(super) fn check(action: Action, dentry: usize, mnt: usize, want: Access) -> i32 {
+    let question =
+        Question { dentry: dentry as u64, mnt: mnt as u64, action: action as u32, want: u32::from(want.0) };
+    emit::outcome(decide_file(&raw const question) != 0, EACCES)
+}
+
+#[inline(always)]
+fn decide(subject: &Subject, action: Action, dentry: usize, mnt: usize, want: Access) -> i32 {
     let Some(buffer) = Buffer::claim() else {
         return refuse(subject, action, want, Verdict::deny(Reason::Internal));
     };
@@ -111,13 +146,13 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(subject) = Subject::current() else { return 0 };
+    if tag_of(current_task()).is_none() {
+        return 0;
+    }
     let file = ctx.arg::<*const u8>(0) as usize;
-    let Some(mode) = kread::read::<u32>(file + offset!(file_mode)) else {
-        return refuse(&subject, Action::Open, Access::ALL, Verdict::deny(Reason::Internal));
-    };
-    let Some(flags) = kread::read::<u32>(file + offset!(file_flags)) else {
-        return refuse(&subject, Action::Open, Access::ALL, Verdict::deny(Reason::Internal));
+    let mode = kread::read::<u32>(file + offset!(file_mode));
+    let (Some(mode), Some(flags)) = (mode, kread::read::<u32>(file + offset!(file_flags))) else {
+        return check(Action::Open, 0, 0, Access::ALL); // no such object: denied as unresolvable
     };
     if mode & FMODE_BACKING != 0 && offset!(backing_file) != ABSENT as usize {
         return 0; // decided when the stacked file itself was opened
@@ -125,7 +160,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let want = wanted(mode, flags);
     let action = if want.contains(Access::EXEC) { Action::Exec } else { Action::Open };
     let at = file + offset!(file_path);
-    check(&subject, action, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)), want)
+    check(action, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)), want)
 }
 
 /// Every program on the way to being executed: the script, then its interpreter.
@@ -135,11 +170,12 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(subject) = Subject::current() else { return 0 };
+    if tag_of(current_task()).is_none() {
+        return 0;
+    }
     let bprm = ctx.arg::<*const u8>(0) as usize;
     let at = kread::word(bprm + offset!(bprm_file)) + offset!(file_path);
     check(
-        &subject,
         Action::Exec,
         kread::word(at + offset!(path_dentry)),
         kread::word(at + offset!(path_mnt)),

@@ -7,14 +7,16 @@ use aya_ebpf::programs::LsmContext;
 
 use super::file::check;
 use crate::emit::{self, EACCES};
-use crate::subject::Subject;
+use crate::subject::{current_task, tag_of};
 use crate::{kread, offset};
 
 /// Decides about the entry `dentry` of the directory `dir` (a `struct path *`).
 #[inline(always)]
 fn entry(dir: usize, dentry: usize, want: Access) -> i32 {
-    let Some(subject) = Subject::current() else { return 0 };
-    check(&subject, Action::Path, dentry, kread::word(dir + offset!(path_mnt)), want)
+    if tag_of(current_task()).is_none() {
+        return 0;
+    }
+    check(Action::Path, dentry, kread::word(dir + offset!(path_mnt)), want)
 }
 
 /// Decides about the object at `path` (a `struct path *`).

@@ -98,7 +98,12 @@ struct Revoke {
 #[derive(Debug, Subcommand)]
 enum Policy {
     /// Check a document: syntax, globs, addresses, includes, and what each level can enforce.
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        /// Also list where level compat is stricter than the policy on this machine.
+        #[arg(long)]
+        notes: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -137,7 +142,7 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Ps { json } => list::ps(&cli.socket, json),
         Command::Revoke(revoke) => list::revoke(&cli.socket, revoke.selector, revoke.kill),
         Command::Events { follow, json } => events::print(&cli.socket, &cli.event_log, follow, json),
-        Command::Policy(Policy::Check { file }) => run::check(&file),
+        Command::Policy(Policy::Check { file, notes }) => run::check(&file, notes),
         Command::Doctor => doctor::print(&cli.socket),
     }
 }

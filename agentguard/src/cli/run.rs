@@ -1,6 +1,6 @@
 //! `run`: this process gets an identity, restricts itself where the level needs it, and becomes the command.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -113,7 +113,6 @@ impl Run {
         if std::os::unix::net::UnixStream::connect(socket).is_err() {
             start_daemon(socket, log, self.level.into())?;
         }
-        let program = which(&self.command[0])?;
         let started: Started = client::call(socket, "/v1/invocations", Some(&request))?;
         eprintln!(
             "agentguard: invocation {} level {} policy {}{}",
@@ -122,7 +121,8 @@ impl Run {
             started.policy.name,
             if started.degraded { " DEGRADED: not all of it is enforced" } else { "" }
         );
-        let env = environment::filter(&started.policy.environment, std::env::vars_os());
+        let vars = identity::login_variables(&run_as, std::env::vars_os());
+        let env = environment::filter(&started.policy.environment, vars);
         inherited::close_inherited()?;
         let landlocked = started.level == Level::Compat && started.policy.mode == Mode::Enforce;
         let plan = landlock::plan(&started.policy);
@@ -132,6 +132,8 @@ impl Run {
         }
         identity::drop_to(&run_as)?;
         identity::no_new_privs()?;
+        // As the agent's user, whose rights may differ, and before anything else is restricted.
+        let program = which(&self.command[0], &env)?;
         if landlocked {
             landlock::apply(&plan).context("Landlock")?;
         }
@@ -146,13 +148,13 @@ impl Run {
     }
 }
 
-/// Finds the program in PATH before anything is restricted.
-fn which(name: &std::ffi::OsStr) -> Result<PathBuf> {
+/// Finds the program in the agent's PATH.
+fn which(name: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(name));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| {
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new("/usr/bin:/bin"), |(_, v)| v);
+    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| {
         CString::new(file.as_os_str().as_bytes())
             // SAFETY: a NUL-terminated path that lives across the call.
             .is_ok_and(|c| file.is_file() && unsafe { libc::access(c.as_ptr(), libc::X_OK) } == 0)
@@ -201,14 +203,15 @@ fn start_daemon(socket: &Path, log: &Path, level: Option<Level>) -> Result<()> {
     Ok(())
 }
 
-/// `policy check`.
-pub(super) fn check(file: &Path) -> Result<()> {
+/// `policy check`: against this machine, for the invoking user and the current directory.
+pub(super) fn check(file: &Path, notes: bool) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let user = identity::invoking_user(None)?;
     let variables = policy::Variables {
-        home: "/home/user".into(),
-        workspace: "/workspace".into(),
-        user: "user".into(),
-        uid: 1000,
+        home: user.home.to_string_lossy().into_owned(),
+        workspace: std::env::current_dir().context("the current directory")?.to_string_lossy().into_owned(),
+        user: user.user,
+        uid: user.uid,
         tmp: "/tmp".into(),
     };
     let policy = policy::load(&file.display().to_string(), &text, &variables)?;
@@ -222,8 +225,12 @@ pub(super) fn check(file: &Path) -> Result<()> {
         compiled.words.len() * 4,
         policy.digest
     );
-    for u in landlock::plan(&policy).unenforceable {
+    let plan = landlock::plan(&policy);
+    for u in plan.unenforceable {
         println!("level compat cannot enforce {}:{}: {}: {}", u.rule.document, u.rule.line, u.text, u.why);
+    }
+    for note in plan.notes.iter().filter(|_| notes) {
+        println!("level compat is stricter: {note}");
     }
     Ok(())
 }

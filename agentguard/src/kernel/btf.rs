@@ -2,6 +2,8 @@
 //!
 //! Format: <https://docs.kernel.org/bpf/btf.html>.
 
+use std::collections::HashMap;
+
 use agentguard_common::offsets::{ABSENT, Member, Offsets};
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -111,24 +113,20 @@ impl Btf {
         Ok(None)
     }
 
-    /// Byte offset of a member, `None` if the struct or the member does not exist.
-    ///
-    /// # Errors
-    /// When the BTF is malformed.
-    pub fn offset(&self, strukt: &str, path: &str) -> Result<Option<u32>> {
-        let mut found = None;
-        for id in 1..self.types.len() as u32 {
-            let at = self.types[id as usize];
+    /// Structs by name; of several definitions the first counts, as for the kernel's own relocations.
+    fn structs(&self) -> Result<HashMap<&[u8], u32>> {
+        let mut structs = HashMap::new();
+        for (id, &at) in self.types.iter().enumerate().skip(1) {
             let info = self.u32(at + 4)?;
-            if (info >> 24) & 31 == KIND_STRUCT
-                && info & 0xffff > 0
-                && self.name(self.u32(at)?)? == strukt.as_bytes()
-            {
-                found = Some(id);
-                break;
+            if (info >> 24) & 31 == KIND_STRUCT && info & 0xffff > 0 {
+                structs.entry(self.name(self.u32(at)?)?).or_insert(id as u32);
             }
         }
-        let Some(mut id) = found else { return Ok(None) };
+        Ok(structs)
+    }
+
+    /// Byte offset of a member below the struct `id`, `None` if it does not exist.
+    fn offset(&self, mut id: u32, path: &str) -> Result<Option<u32>> {
         let mut bits = 0;
         for part in path.split('.') {
             let Some((offset, ty)) = self.member(self.plain(id)?, part, 0)? else { return Ok(None) };
@@ -143,9 +141,11 @@ impl Btf {
     /// # Errors
     /// Names a required member that this kernel does not have.
     pub fn offsets(&self) -> Result<[u32; OFFSET_COUNT]> {
+        let structs = self.structs()?;
         let mut offsets = [ABSENT; OFFSET_COUNT];
         for (slot, Member { strukt, path, required, .. }) in offsets.iter_mut().zip(Offsets::MEMBERS) {
-            match self.offset(strukt, path)? {
+            let id = structs.get(strukt.as_bytes());
+            match id.map(|id| self.offset(*id, path)).transpose()?.flatten() {
                 Some(offset) => *slot = offset,
                 None if *required => {
                     bail!("this kernel has no `{strukt}.{path}`, which AgentGuard must read")

@@ -11,8 +11,8 @@ use nix::sys::statfs;
 use crate::policy::glob::{self, Glob};
 use crate::policy::model::FileRule;
 
-/// Directory entries looked at before a walk gives up.
-pub(super) const MAX_ENTRIES: usize = 200_000;
+/// Directory entries looked at before a walk gives up: some ten seconds, and far more than a large workspace holds.
+pub(super) const MAX_ENTRIES: usize = 2_000_000;
 
 /// The alternatives of a file rule's glob.
 ///

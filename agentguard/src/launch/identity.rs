@@ -1,6 +1,6 @@
 //! The Unix user an agent runs as.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -68,6 +68,21 @@ fn described(user: User) -> Result<RunAs> {
     })
 }
 
+/// The variables that name a user, where they are set, made to name `who` if that is not the current user: programs
+/// fail on the settings of a home that they can't read.
+pub fn login_variables(
+    who: &RunAs,
+    vars: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (OsString, OsString)> {
+    let changes = who.uid != unistd::geteuid().as_raw();
+    let (home, user) = (who.home.clone().into_os_string(), OsString::from(&who.user));
+    vars.map(move |(name, value)| match name.to_str() {
+        Some("HOME") if changes => (name, home.clone()),
+        Some("USER" | "LOGNAME") if changes => (name, user.clone()),
+        _ => (name, value),
+    })
+}
+
 /// Becomes `who` for good: groups, then GID, then UID, and checks that there is no way back.
 ///
 /// # Errors
@@ -123,6 +138,16 @@ mod tests {
         let root = invoking_user(Some("root")).expect("root exists");
         assert_eq!((root.uid, root.user.as_str()), (0, "root"));
         assert_eq!(invoking_user(Some("0")).expect("UID 0 exists"), root);
+    }
+
+    #[test]
+    fn another_user_gets_a_home_of_its_own() {
+        let who = |uid| RunAs { uid, gid: 1, groups: vec![], home: "/h".into(), user: "u".into() };
+        let vars = || [("HOME", "/root"), ("USER", "root"), ("X", "y")].map(|(k, v)| (k.into(), v.into()));
+        let values = |uid| login_variables(&who(uid), vars().into_iter()).map(|(_, v)| v).collect::<Vec<_>>();
+        let own = unistd::geteuid().as_raw();
+        assert_eq!(values(own), ["/root", "root", "y"]);
+        assert_eq!(values(own + 1), ["/h", "u", "y"]);
     }
 
     #[test]

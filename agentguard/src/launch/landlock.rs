@@ -5,9 +5,9 @@
 //! for the rules it lists as unenforceable; what it never mediates is in [`NOT_MEDIATED`].
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use agentguard_common::file::Access;
 use anyhow::{Context, Result, bail, ensure};
@@ -85,7 +85,7 @@ pub fn plan(policy: &Policy) -> Plan {
     let (allows, others): (Vec<_>, Vec<_>) = policy.files.iter().partition(|r| r.effect == Effect::Allow);
     for rule in allows {
         if let Err(e) = draft.allow(rule) {
-            draft.notes.push(format!("{}: allows nothing: {e:#}", text(rule)));
+            draft.note(rule, format_args!("allows nothing: {e:#}"));
         }
     }
     for rule in others {
@@ -93,7 +93,7 @@ pub fn plan(policy: &Policy) -> Plan {
             let why = format!("{why:#}");
             unenforceable.push(Unenforceable { rule: rule.source.clone(), text: text(rule), why });
         } else if rule.effect == Effect::Ask {
-            draft.notes.push(format!("{}: Landlock cannot ask, so it denies", text(rule)));
+            draft.note(rule, format_args!("Landlock cannot ask, so it denies"));
         }
     }
     let useful = |grants: Grants| grants.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
@@ -106,13 +106,21 @@ fn grant(grants: &mut Grants, path: PathBuf, more: Access) {
 }
 
 impl Draft {
+    /// Notes something once per place, as the alternatives of a glob often share it.
+    fn note(&mut self, rule: &FileRule, what: fmt::Arguments<'_>) {
+        let note = format!("{}:{}: {what}", rule.source.document, rule.source.line);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     fn allow(&mut self, rule: &FileRule) -> Result<()> {
         for glob in expand::globs(rule)? {
             if let Some(path) = glob.literal() {
                 self.allow_path(rule, path, glob.tail);
                 continue;
             }
-            self.notes.push(format!("{}: holds for what exists at start", text(rule)));
+            self.note(rule, format_args!("holds for what exists at start"));
             for path in expand::expand(&glob)? {
                 self.allow_path(rule, path, glob.tail);
             }
@@ -122,14 +130,14 @@ impl Draft {
 
     fn allow_path(&mut self, rule: &FileRule, path: PathBuf, tree: bool) {
         let why = match std::fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_symlink() => "is a symbolic link: name what it leads to",
+            Ok(meta) if meta.is_symlink() => "is a symbolic link, which no rule of Landlock follows",
             Ok(meta) if meta.is_dir() && tree => return grant(&mut self.trees, path, rule.access),
             Ok(meta) if meta.is_dir() => "is a directory, which Landlock allows only as a tree",
             Ok(_) => return grant(&mut self.files, path, rule.access),
             Err(e) if e.kind() == io::ErrorKind::NotFound => "does not exist",
             Err(_) => "cannot be looked at",
         };
-        self.notes.push(format!("{}: {} {why}", text(rule), path.display()));
+        self.note(rule, format_args!("{} {why}", path.display()));
     }
 
     /// Takes the accesses of a deny or ask rule out; says why if that does not work.

@@ -87,15 +87,19 @@ fn denied(policy: &Policy, plan: &Plan) -> Result<Vec<Glob>> {
     Ok(globs?.into_iter().flatten().collect())
 }
 
-/// Adds what matches one of `globs` in a readable directory.
+/// Adds what matches one of `globs` in a readable directory, and nothing below what matched.
 fn search(globs: &[Glob], readable: &[&Path], found: &mut Vec<PathBuf>) -> Result<()> {
-    let trees: Vec<_> = globs.iter().filter(|g| g.tail).map(Glob::body).collect();
+    // What is below a match is not visited, so that beyond the roots only bodies need to be matched.
+    let bodies: Vec<_> = globs.iter().map(|g| (g.body(), g.tail)).collect();
     let mut budget = expand::MAX_ENTRIES;
     let nested = |dir: &Path| readable.iter().any(|other| *other != dir && dir.starts_with(other));
     for root in readable.iter().filter(|dir| !nested(dir)) {
+        if globs.iter().any(|g| g.tail && expand::matches(g, root)) {
+            found.push(root.to_path_buf());
+            continue;
+        }
         expand::walk(root, &mut budget, &mut |path, is_dir| {
-            let candidates = if is_dir { trees.as_slice() } else { globs };
-            let hit = candidates.iter().any(|g| expand::matches(g, path));
+            let hit = bodies.iter().any(|(g, tree)| (*tree || !is_dir) && expand::matches(g, path));
             if hit {
                 found.push(path.to_owned());
             }
@@ -164,6 +168,18 @@ mod tests {
     use super::*;
     use crate::launch::landlock::plan;
     use crate::launch::testing::{in_child, is_root, policy};
+
+    #[test]
+    fn a_tree_below_a_denied_directory_is_covered_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let inner = dir.path().canonicalize().expect("exists").join(".ssh/inner");
+        fs::create_dir_all(&inner).expect("mkdir");
+        fs::write(inner.join("f"), "x").expect("write");
+        let tree = format!("{}/**", inner.display());
+        let policy =
+            policy(&[(Effect::Allow, &tree, Access::ALL), (Effect::Deny, "**/.ssh/**", Access::ALL)]);
+        assert_eq!(find(&policy, &plan(&policy)).expect("walk"), [inner]);
+    }
 
     #[test]
     fn denied_files_are_covered_for_root_too() {

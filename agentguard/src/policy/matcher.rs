@@ -23,13 +23,25 @@ fn before(token: Token, path: &[u8], rest: &[bool]) -> Vec<bool> {
     here
 }
 
+/// Whether literal tokens are these bytes.
+fn is(tokens: &[Token], bytes: &[u8]) -> bool {
+    tokens.iter().zip(bytes).all(|(token, byte)| *token == Token::Byte(*byte))
+}
+
 impl Glob {
-    /// Whether the glob matches the whole `path`. Takes time in proportion to the lengths of both.
+    /// Whether the glob matches the whole `path`. Takes time in proportion to the lengths of both; a difference in
+    /// the literal start or end is found at once.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        let literal = self.tokens.iter().take_while(|t| matches!(t, Token::Byte(_))).count();
-        let (start, wild) = self.tokens.split_at(literal);
-        let Some((head, path)) = path.split_at_checked(literal) else { return false };
-        if !start.iter().zip(head).all(|(token, b)| *token == Token::Byte(*b)) {
+        let literal = |t: &Token| matches!(t, Token::Byte(_));
+        let start = self.tokens.iter().take_while(|t| literal(t)).count();
+        let (start, wild) = self.tokens.split_at(start);
+        let Some((head, path)) = path.split_at_checked(start.len()) else { return false };
+        if !is(start, head) {
+            return false;
+        }
+        let end = wild.iter().rev().take_while(|t| literal(t)).count();
+        let end = &wild[wild.len() - end..];
+        if !self.tail && !path.len().checked_sub(end.len()).is_some_and(|at| is(end, &path[at..])) {
             return false;
         }
         let mut rest: Vec<bool> = path.iter().map(|b| self.tail && *b == b'/').chain([true]).collect();

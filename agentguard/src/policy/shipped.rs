@@ -2,6 +2,8 @@
 
 const PRESETS: &[(&str, &str)] = &[
     ("base", include_str!("../../../policies/presets/base.yaml")),
+    ("shell", include_str!("../../../policies/presets/shell.yaml")),
+    ("compiler", include_str!("../../../policies/presets/compiler.yaml")),
     ("git", include_str!("../../../policies/presets/git.yaml")),
     ("python", include_str!("../../../policies/presets/python.yaml")),
     ("node", include_str!("../../../policies/presets/node.yaml")),

@@ -32,6 +32,12 @@ impl Policy {
         Self { name: name.to_owned(), path: path.to_owned(), text }
     }
 
+    /// The document.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The number of the only line with `mark`.
     ///
     /// # Panics

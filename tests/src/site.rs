@@ -47,8 +47,17 @@ impl Site {
     /// If the tests do not run as root.
     #[must_use]
     pub fn new() -> Self {
+        Self::within(Path::new(PARENT))
+    }
+
+    /// The same in another directory.
+    ///
+    /// # Panics
+    /// If the tests do not run as root.
+    #[must_use]
+    pub fn within(parent: &Path) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "the integration tests need root");
-        let dir = tempfile::Builder::new().prefix("agentguard-test-").tempdir_in(PARENT);
+        let dir = tempfile::Builder::new().prefix("agentguard-test-").tempdir_in(parent);
         let dir = dir.expect("a temporary directory");
         let open = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");

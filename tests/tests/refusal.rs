@@ -101,7 +101,7 @@ fn a_policy_that_is_not_there_is_refused() {
     );
     refused(&site, site.agent(site.path("workspace")).run(COMMAND), &["workspace", "directory"]);
     let hidden = site.file("outside/hidden.yaml", "");
-    std::fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0)).expect("chmod");
+    std::fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("chmod");
     let run = site.finish(site.agent(&hidden).command(COMMAND).uid(65534).gid(65534));
     refused(&site, run, &["hidden.yaml", "Permission denied"]);
 }

@@ -1,0 +1,142 @@
+//! The daemon's life: it starts for one run or for many, says what the machine can do, and leaves nothing behind.
+
+use std::process::Stdio;
+
+use agentguard_tests::daemon::{KernelObjects, assert_nothing_left};
+use agentguard_tests::level::skipped_unless;
+use agentguard_tests::{Level, Site, tail};
+
+/// Ends a daemon by `signal` while an agent runs.
+fn nothing_is_left_after(signal: i32) {
+    let site = Site::new();
+    let daemon = site.daemon();
+    let policy = site.policy("idle", "", "");
+    // Somewhere else, so that the agent itself does not count as left.
+    let agent = site.agent(&policy).options(&["--workspace", "/usr/share"]);
+    let agent = agent.spawn_on(Stdio::piped(), &["/usr/bin/env", "-C", "/usr/share", "cat"]);
+    let id = agent.invocation();
+    tail::until(&site.path("events.jsonl"), "the agent's cat", |text| {
+        let runs_cat = |line: &&str| line.contains("\"executed\"") && line.contains("/cat\"");
+        text.lines().find(runs_cat).map(|_| ())
+    });
+    daemon.stop(&site, signal);
+    assert!(site.log().of(&id).iter().any(|e| e.text("/action") == "start"));
+}
+
+#[test]
+fn nothing_is_left_after_sigterm() {
+    nothing_is_left_after(libc::SIGTERM);
+}
+
+#[test]
+fn nothing_is_left_after_sigint() {
+    nothing_is_left_after(libc::SIGINT);
+}
+
+#[test]
+fn a_killed_daemon_leaves_no_programs_and_can_be_replaced() {
+    let site = Site::new();
+    site.daemon().kill();
+    assert!(site.socket().exists(), "nobody removed the socket");
+    let next = site.daemon();
+    assert!(site.agent(site.policy("plain", "", "")).run(["/usr/bin/true"]).status.success());
+    next.stop(&site, libc::SIGTERM);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_socket_is_refused() {
+    let site = Site::new();
+    let _daemon = site.daemon();
+    let second = site.call(&["daemon", "--level", Level::expected().name()]).failure();
+    assert!(second.stderr.contains("another daemon listens there"), "{second}");
+    assert!(site.call(&["ps"]).success().stdout.starts_with("INVOCATION"));
+}
+
+#[test]
+fn everything_recorded_is_there_when_the_daemon_has_ended() {
+    let site = Site::new();
+    let daemon = site.daemon();
+    let script = "for i in $(seq 50); do cat /root/no$i 2>/dev/null || :; done";
+    let run = site.agent(site.policy("plain", "", "")).bash(script).success();
+    daemon.stop(&site, libc::SIGTERM); // at once: nobody waited for the events
+    let denied = site.log().of(&run.invocation()).iter().filter(|e| e.is_denial()).count();
+    assert_eq!(denied, 50);
+}
+
+/// The parent's view of a daemon that `run` started: found by its socket in the command line.
+fn daemon_of(site: &Site) -> Option<u32> {
+    let socket = site.at("control.sock");
+    let pids = std::fs::read_dir("/proc").expect("/proc").flatten();
+    pids.filter_map(|e| e.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = command.split(|b| *b == 0).collect();
+        arguments.contains(&socket.as_bytes()) && arguments.contains(&&b"--ephemeral"[..])
+    })
+}
+
+#[test]
+fn run_starts_a_daemon_for_its_own_lifetime() {
+    let site = Site::new();
+    let policy = site.policy("plain", "", "");
+    let level = ["--level", Level::expected().name()];
+    let agent = site.agent(&policy).options(&level);
+    let agent =
+        agent.spawn_on(Stdio::piped(), &["/usr/bin/bash", "-c", "cat /root/x; echo tried; read -r _"]);
+    agent.await_line("tried");
+    let pid = daemon_of(&site).expect("a daemon runs");
+    let held = KernelObjects::of(pid);
+    assert!(!held.is_empty());
+    let id = agent.invocation();
+    site.log().denial(&id, "open", "/root/x").by_default();
+    drop(agent);
+    held.await_gone();
+    assert_ended(pid);
+    site.log().lifecycle(&id, "end");
+    assert_nothing_left(&site);
+}
+
+/// Waits for the end of a process that is not this one's child.
+fn assert_ended(pid: u32) {
+    let give_up = std::time::Instant::now() + agentguard_tests::level::deadline();
+    while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        assert!(std::time::Instant::now() < give_up, "the daemon {pid} does not end");
+        std::thread::sleep(std::time::Duration::from_millis(1)); // nobody tells of a process that is no child
+    }
+}
+
+#[test]
+fn a_daemon_whose_run_was_refused_ends() {
+    let site = Site::new();
+    let policy = site.policy("broken", "", "  ttl: soon");
+    let run = site.agent(&policy).options(&["--level", Level::expected().name()]).run(["/usr/bin/true"]);
+    let run = run.failure();
+    assert!(run.stderr.contains("soon"), "{run}");
+    if let Some(pid) = daemon_of(&site) {
+        assert_ended(pid);
+    }
+    assert_nothing_left(&site);
+}
+
+#[test]
+fn doctor_says_the_level_and_why_by_trying() {
+    let site = Site::new();
+    let alone = site.call(&["doctor"]).success().stdout;
+    let level = Level::expected().name();
+    assert!(alone.contains(&format!("level: {level} (")) && alone.contains("refused"), "{alone}");
+    assert_eq!(alone.contains("not lsm because: "), level == "compat", "{alone}");
+    let _daemon = site.daemon();
+    let with_daemon = site.call(&["doctor"]).success().stdout;
+    assert!(with_daemon.contains(&format!("level: {level} (in force)")), "{with_daemon}");
+}
+
+#[test]
+fn doctor_names_what_the_kernel_said() {
+    let name = "doctor_names_what_the_kernel_said";
+    if skipped_unless(Level::Compat, name, "at level lsm there is nothing to explain") {
+        return;
+    }
+    let site = Site::new();
+    let text = site.call(&["doctor"]).success().stdout;
+    let why = text.lines().find_map(|l| l.strip_prefix("not lsm because: ")).unwrap_or_default();
+    assert!(why.contains("Operation not permitted") || why.contains("self test"), "{text}");
+}

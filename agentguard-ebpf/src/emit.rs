@@ -75,7 +75,7 @@ pub(crate) fn header(subject: &Subject, action: Action, verdict: Verdict) -> Eve
 
 /// Takes the invocation's next sequence number, so that a loss afterwards is a provable gap.
 #[inline(always)]
-fn sequence(subject: &Subject) -> u64 {
+pub(crate) fn sequence(subject: &Subject) -> u64 {
     if subject.invocation.is_null() {
         return 0;
     }
@@ -108,6 +108,12 @@ fn output(subject: &Subject, ring: Ring, data: *mut c_void, len: u64) {
 #[inline(always)]
 pub(crate) fn plain(subject: &Subject, ring: Ring, event: &mut EventHeader) {
     event.seq = sequence(subject);
+    numbered(subject, ring, event);
+}
+
+/// Emits an event that has its sequence number already, and no path.
+#[inline(always)]
+pub(crate) fn numbered(subject: &Subject, ring: Ring, event: &mut EventHeader) {
     output(subject, ring, core::ptr::from_mut(event).cast(), HEADER_BYTES as u64);
 }
 

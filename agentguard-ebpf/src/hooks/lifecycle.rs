@@ -71,13 +71,16 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
+    let mut event = emit::header(&subject, Action::Exit, FACT);
+    event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
+    // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon
+    // reads last finds no task left.
+    event.seq = emit::sequence(&subject);
     if !subject.invocation.is_null() {
         // SAFETY: a live map value, aligned for u64.
         unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, u64::MAX) };
     }
-    let mut event = emit::header(&subject, Action::Exit, FACT);
-    event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
-    emit::plain(&subject, Ring::Events, &mut event);
+    emit::numbered(&subject, Ring::Events, &mut event);
     0
 }
 

@@ -79,7 +79,7 @@ impl Daemon {
         self.note(record, action);
     }
 
-    /// Marks an invocation whose last task is gone.
+    /// Marks an invocation whose last task is gone, once all it did is recorded.
     fn end_if_over(&self, tag: Tag) {
         let kernel = self.kernel();
         let slot = kernel.invocation(tag.slot);
@@ -88,6 +88,10 @@ impl Daemon {
         }
         let mut registry = self.registry();
         let Some(invocation) = registry.get_mut(tag).filter(|i| i.state != State::Ended) else { return };
+        let slot = kernel.invocation(tag.slot); // again: its counts are final only once no task is left
+        if invocation.recorded + slot.lost < slot.next_seq {
+            return; // an event of another CPU is on its way
+        }
         invocation.state = State::Ended;
         let mut record = invocation.record();
         drop(registry);
@@ -139,18 +143,18 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
 impl Daemon {
     /// Records events until `stop` is closed at its other end.
     fn consume(&self, rings: [aya::maps::RingBuf<aya::maps::MapData>; 2], stop: std::io::PipeReader) {
-        use agentguard_common::event::Action;
         let mut exes = std::collections::HashMap::new();
         crate::event::consume(rings, stop, |raw| {
             let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
-            let invocation = self.registry().get(tag).cloned();
+            let invocation = self.registry().get_mut(tag).map(|i| {
+                i.recorded += 1;
+                i.clone()
+            });
             if let Some(invocation) = invocation {
                 let record = crate::event::enrich(&raw, &invocation, &mut exes);
                 self.recorder.write(&record);
             }
-            if raw.header.action == Action::Exit as u16 {
-                self.end_if_over(tag);
-            }
+            self.end_if_over(tag);
         });
     }
 

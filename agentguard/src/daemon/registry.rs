@@ -27,6 +27,8 @@ pub struct Invocation {
     pub pid: u32,
     pub uid: u32,
     pub state: State,
+    /// Events of the kernel that were recorded.
+    pub recorded: u64,
 }
 
 /// Where an invocation is in its life.

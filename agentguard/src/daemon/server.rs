@@ -225,10 +225,11 @@ impl Daemon {
     }
 
     fn revoke(&self, request: &Revoke) -> Result<Revoked> {
-        let chosen: Vec<Invocation> = {
+        let mut chosen: Vec<Invocation> = {
             let registry = self.registry();
             registry.all().filter(|i| i.state == State::Active && selected(request, i)).cloned().collect()
         };
+        chosen.sort_unstable_by_key(|i| i.id);
         anyhow::ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
         let started = Instant::now();
         let tags: Vec<Tag> = chosen.iter().map(|i| i.tag).collect();

@@ -130,6 +130,7 @@ impl Daemon {
             pid: caller.pid,
             uid: caller.uid,
             state: State::Active,
+            recorded: 0,
         };
         let record = invocation.record();
         registry.insert(invocation);

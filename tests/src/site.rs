@@ -134,6 +134,12 @@ impl Site {
         Daemon::start(self, Level::expected().name())
     }
 
+    /// Starts a daemon at the best level, which must be the one under test, and which it can give reasons for.
+    #[must_use]
+    pub fn daemon_at_best(&self) -> Daemon {
+        Daemon::start(self, "auto")
+    }
+
     /// An agent under `policy`: a file or a shipped name.
     #[must_use]
     pub fn agent(&self, policy: impl AsRef<std::ffi::OsStr>) -> Agent<'_> {

@@ -12,8 +12,9 @@ fn sequence_numbers_have_no_gaps() {
     let site = Site::new();
     let _daemon = site.daemon();
     let policy = site.policy("plain", "", "");
-    let script = "for i in 1 2 3 4 5; do (cat /root/x || /bin/true) 2>/dev/null & done; wait";
-    let runs: Vec<_> = (0..3).map(|_| site.agent(&policy).spawn(["/usr/bin/bash", "-c", script])).collect();
+    let secret = site.file("outside/secret", "x");
+    let script = format!("for i in 1 2 3 4 5; do (cat {secret} || /usr/bin/true) 2>/dev/null & done; wait");
+    let runs: Vec<_> = (0..3).map(|_| site.agent(&policy).spawn(["/usr/bin/bash", "-c", &script])).collect();
     let mut ids = BTreeSet::new();
     for run in runs {
         let id = run.invocation();
@@ -60,7 +61,8 @@ fn the_life_of_processes_is_recorded() {
 fn events_are_lines_of_json_or_of_prose() {
     let site = Site::new();
     let _daemon = site.daemon();
-    let run = site.agent(site.policy("plain", "", "")).bash("cat /root/x || :").success();
+    let secret = site.file("outside/secret", "x");
+    let run = site.agent(site.policy("plain", "", "")).bash(&format!("cat {secret} || :")).success();
     let id = run.invocation();
     let recorded = site.log().until_end(&id);
     let json = site.call(&["events", "--json"]).success().stdout;
@@ -69,7 +71,7 @@ fn events_are_lines_of_json_or_of_prose() {
     assert_eq!(parsed, recorded.into_iter().map(|e| e.0).collect::<Vec<_>>());
     let prose = site.call(&["events"]).success().stdout;
     assert_eq!(prose.lines().count(), parsed.len());
-    let denial = prose.lines().find(|l| l.contains("deny open read /root/x")).expect("a denial");
+    let denial = prose.lines().find(|l| l.contains(&format!("deny open read {secret}"))).expect("a denial");
     assert!(denial.contains(&id) && denial.contains("default deny"), "{denial}");
 }
 
@@ -91,7 +93,7 @@ fn followers_see_events_as_they_come_until_the_daemon_ends() {
         site.log().until_end(&run.invocation());
         assert!(runs < 100, "the follower shows nothing");
     }
-    let last = site.agent(&policy).bash("cat /root/x || :").success().invocation();
+    let last = site.agent(&policy).bash("/usr/bin/true; exit 0").success().invocation();
     let seen = tail::until(&capture.stdout, "end of the last run", |text| {
         let mine: Vec<_> = text.lines().filter(|l| l.contains(&last)).map(str::to_owned).collect();
         mine.iter().any(|l| l.contains("\"action\":\"end\"")).then_some(mine)
@@ -109,9 +111,9 @@ fn ps_lists_what_runs() {
     let _daemon = site.daemon();
     let policy = site.policy("plain", "", "");
     let options = ["--agent", "lister", "--principal", "svc:x", "--ttl", "1h"];
-    let script = "cat /root/x; echo up; read -r _";
+    let script = format!("cat {}; echo up; read -r _", site.file("outside/secret", "x"));
     let agent =
-        site.agent(&policy).options(&options).spawn_on(Stdio::piped(), &["/usr/bin/bash", "-c", script]);
+        site.agent(&policy).options(&options).spawn_on(Stdio::piped(), &["/usr/bin/bash", "-c", &script]);
     agent.await_line("up");
     let text = site.call(&["ps", "--json"]).success().stdout;
     let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -69,11 +69,16 @@ fn mistakes_in_a_policy_are_pointed_at() {
     let _daemon = site.daemon();
     let network = |rule: &str| format!("  network:\n    - {rule}");
     let mistakes = [
-        ("    - allow: [reed]\n      paths: [\"/x\"]", String::new(), "- allow: [reed]", "modes are"),
+        (
+            "    - allow: [reed]\n      paths: [\"/x\"]",
+            String::new(),
+            "- allow: [reed]",
+            "did you mean `read`?",
+        ),
         ("    - allow: [read]\n      paths: [\"relative\"]", String::new(), "relative", "absolute"),
-        ("    - allow: [read]\n      paths: [\"${hme}/x\"]", String::new(), "${hme}", "variables are"),
+        ("    - allow: [read]\n      paths: [\"${hme}/x\"]", String::new(), "${hme}", "did you mean `home`?"),
         ("", "  ttl: soon".into(), "ttl: soon", "90s"),
-        ("", "  include: [bsae]".into(), "include:", "presets are"),
+        ("", "  include: [bsae]".into(), "include:", "did you mean `base`?"),
         ("", "  netwrok: []".into(), "netwrok", "network"),
         ("", network("{ allow: [connect], to: [\"10.0.0.1/8\"] }"), "10.0.0.1/8", "write 10.0.0.0/8"),
         ("", network("{ allow: [connect], to: [example] }"), "to: [example]", "an address"),
@@ -115,9 +120,15 @@ fn bad_options_are_refused() {
     refused(&site, run(&["--ttl", "soon"]), &["soon", "hint: 90s"]);
     refused(&site, run(&["--user", "no-such-user"]), &["no-such-user"]);
     refused(&site, run(&["--workspace", "/nowhere"]), &["/nowhere"]);
-    let missing = site.agent(&policy).run(["no-such-program"]);
-    refused(&site, missing, &["no-such-program", "not found in PATH"]);
     assert!(site.log().events().is_empty(), "an invocation was started");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let site = Site::new();
+    let _daemon = site.daemon();
+    let run = site.agent(site.policy("plain", "", "")).run(["no-such-program"]);
+    refused(&site, run, &["no-such-program", "not found in PATH"]);
 }
 
 #[test]
@@ -133,14 +144,17 @@ fn a_level_that_is_not_in_force_is_refused() {
 fn an_agent_cannot_start_another_invocation() {
     let site = Site::new();
     let _daemon = site.daemon();
+    let inner = site.policy("inner", "", "");
     let binary = agentguard_tests::site::binary();
     let files = format!(
-        "    - allow: [read, exec, connect]\n      paths: [\"{}\", \"{}\"]",
+        "    - allow: [read, exec, connect]
+      paths: [\"{}\", \"{}\", \"{}\"]",
         binary.display(),
+        site.at("inner.yaml"),
         site.at("control.sock")
     );
     let policy = site.policy("outer", &files, "");
-    let inner = site.agent("coding-agent").command(COMMAND);
+    let inner = site.agent(&inner).command(COMMAND);
     let argv = std::iter::once(inner.get_program()).chain(inner.get_args());
     refused(&site, site.agent(&policy).run(argv), &["already runs as an invocation"]);
 }

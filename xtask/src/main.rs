@@ -124,7 +124,9 @@ fn main() -> Result<()> {
         }
         Verb::Demo => {
             let binary = build()?;
-            run(Command::new("bash").arg("tests/demo.sh").env("AGENTGUARD_BIN", binary))
+            let demo = ["--package", "agentguard-tests", "--bin", "agentguard-demo"];
+            run(cargo(&["build", "--quiet"]).args(demo))?;
+            run(Command::new(root().join("target/debug/agentguard-demo")).env("AGENTGUARD_BIN", binary))
         }
     }
 }

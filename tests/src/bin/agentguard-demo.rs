@@ -91,7 +91,7 @@ fn show(site: &Site, event: &Event) {
 
 fn demonstrate(directory: &Path) {
     let site = Site::within(directory);
-    let daemon = site.daemon();
+    let daemon = site.daemon_at_best();
     title("What this machine enforces");
     let doctor = site.call(&["doctor"]).success().stdout;
     assert!(doctor.contains(&format!("level: {} ", Level::expected().name())), "{doctor}");

@@ -31,6 +31,21 @@ fn shapes_of_allow_rules() {
 }
 
 #[test]
+fn braces_are_alternatives_and_escapes_are_literal() {
+    let (_keep, root) = scratch();
+    for name in ["a", "b", "{a,b}"] {
+        fs::write(root.join(name), "").expect("write");
+    }
+    let exact = |tail: &str| {
+        let glob = format!("{}/{tail}", root.display());
+        plan(&policy(&[(Effect::Allow, &glob, RW)])).exact.into_iter().map(|(p, _)| p).collect::<Vec<_>>()
+    };
+    assert_eq!(exact("{a,b}"), [root.join("a"), root.join("b")]);
+    assert_eq!(exact("\\{a\\,b\\}"), [root.join("{a,b}")]);
+    assert_eq!(exact("{a,[c]}"), [root.join("a")]);
+}
+
+#[test]
 fn denies_inside_an_allowed_directory_are_listed() {
     let listed = |effect, glob, access| {
         let rules = [(Effect::Allow, "/usr/**", Access::READ), (effect, glob, access)];

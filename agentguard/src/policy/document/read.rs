@@ -20,6 +20,9 @@ const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("sctp", 132), ("ic
 const OPERATIONS: [(&str, &[NetOp]); 3] =
     [("connect", &[NetOp::Connect]), ("bind", &[NetOp::Bind]), ("all", &[NetOp::Connect, NetOp::Bind])];
 
+/// Names with their places in the document.
+type Placed<'n> = Vec<(Location, &'n str)>;
+
 /// Turns one document's parts into rules; knows the file for messages.
 pub(super) struct Reader<'a> {
     file: &'a str,
@@ -66,7 +69,7 @@ impl<'a> Reader<'a> {
         &self,
         at: Location,
         choices: [(Option<&'n Spanned<Names>>, Effect); 3],
-    ) -> Result<(Effect, Vec<(Location, &'n str)>), PolicyError> {
+    ) -> Result<(Effect, Placed<'n>), PolicyError> {
         let hint = "write exactly one of `allow`, `ask` and `deny`; split the rule if it needs two";
         let mut given = choices.into_iter().filter_map(|(names, effect)| Some((effect, names?)));
         let Some((effect, names)) = given.next() else {

@@ -1,12 +1,14 @@
 //! Build, test and demo commands of the workspace: `cargo xtask --help`.
 
 mod setup;
+mod suite;
 mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -24,9 +26,13 @@ enum Verb {
     Build,
     /// Formatting, clippy and docs, warnings as errors.
     Lint,
-    /// Unit, property and native integration tests, as root.
-    Test,
-    /// Run a command in a virtual machine with a Debian kernel, at level lsm.
+    /// Unit, property, native and guest tests, as root.
+    Test {
+        /// Leave the virtual machines out.
+        #[arg(long)]
+        native: bool,
+    },
+    /// Run the integration tests, or a script, in a virtual machine with a Debian kernel, at level lsm.
     Vm {
         /// Kernel series: 6.12 or 6.1.
         #[arg(long, default_value = "6.12")]
@@ -34,8 +40,11 @@ enum Verb {
         /// Seconds until the machine is given up.
         #[arg(long, default_value_t = 600)]
         limit: u64,
-        /// Script for bash, as root in the guest.
-        script: String,
+        /// Only tests whose name contains this.
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// Script for bash, as root in the guest, instead of the tests.
+        script: Option<String>,
     },
     /// Run an agent under policy end to end.
     Demo,
@@ -72,36 +81,37 @@ fn lint() -> Result<()> {
     run(docs.args(packages).env("RUSTDOCFLAGS", "-Dwarnings").env("AYA_BUILD_SKIP", "1"))
 }
 
-/// Runs every test and prints one line of totals.
-fn test() -> Result<()> {
+/// Runs every test, natively and in the guests, and prints one line of totals.
+fn test(native_only: bool) -> Result<()> {
     let binary = build()?;
-    let mut command = cargo(&["test", "--workspace", "--exclude", "agentguard-ebpf", "--no-fail-fast"]);
-    let output = command
-        .args(["--", "--test-threads=1"])
-        .env("AGENTGUARD_BIN", binary)
-        .current_dir(root())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("starting cargo test")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for line in text.lines().filter_map(|l| l.strip_prefix("test result: ")) {
-        for part in line.split([';', '.']).map(str::trim) {
-            let Some((count, what)) = part.split_once(' ') else { continue };
-            let Ok(count) = count.parse::<u32>() else { continue };
-            match what {
-                "passed" => passed += count,
-                "failed" => failed += count,
-                "ignored" => skipped += count,
-                _ => {}
-            }
+    let mut totals = suite::native(&binary)?;
+    if !native_only {
+        for series in vm::SERIES {
+            totals.add(suite::guest(&guest_kernel(series)?, &binary, "")?);
         }
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed > 0 || !output.status.success() || passed == 0 {
-        bail!("tests failed");
-    }
+    println!("{totals}");
+    ensure!(totals.failed == 0 && totals.passed > 0, "tests failed");
+    Ok(())
+}
+
+fn guest_kernel(series: &str) -> Result<vm::Kernel> {
+    let known = vm::SERIES.into_iter().find(|s| *s == series);
+    let series = known.with_context(|| format!("--kernel {series}: one of {:?}", vm::SERIES))?;
+    vm::Kernel::get(series, &root().join("target/kernels"))
+}
+
+/// Runs a script, or without one the integration tests, in one guest.
+fn guest(series: &str, script: Option<&str>, filter: &str, limit: u64) -> Result<()> {
+    let kernel = guest_kernel(series)?;
+    let Some(script) = script else {
+        let totals = suite::guest(&kernel, &build()?, filter)?;
+        ensure!(totals.failed == 0 && totals.passed > 0, "tests failed");
+        return Ok(());
+    };
+    let outcome = vm::run(&kernel, script, Duration::from_secs(limit))?;
+    eprintln!("vm: {} ended with {} after {:.1?}", kernel.release, outcome.status, outcome.elapsed);
+    ensure!(outcome.status == 0, "the script failed with {}", outcome.status);
     Ok(())
 }
 
@@ -112,16 +122,8 @@ fn main() -> Result<()> {
         Verb::Setup => Ok(()),
         Verb::Build => build().map(|_| ()),
         Verb::Lint => lint(),
-        Verb::Test => test(),
-        Verb::Vm { kernel, limit, script } => {
-            let series = vm::SERIES.into_iter().find(|s| *s == kernel);
-            let series = series.with_context(|| format!("--kernel {kernel}: one of {:?}", vm::SERIES))?;
-            let kernel = vm::Kernel::get(series, &root().join("target/kernels"))?;
-            let outcome = vm::run(&kernel, &script, std::time::Duration::from_secs(limit))?;
-            eprintln!("vm: {} ended with {} after {:.1?}", kernel.release, outcome.status, outcome.elapsed);
-            ensure!(outcome.status == 0, "the script failed with {}", outcome.status);
-            Ok(())
-        }
+        Verb::Test { native } => test(native),
+        Verb::Vm { kernel, limit, filter, script } => guest(&kernel, script.as_deref(), &filter, limit),
         Verb::Demo => {
             let binary = build()?;
             let demo = ["--package", "agentguard-tests", "--bin", "agentguard-demo"];

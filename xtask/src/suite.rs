@@ -1,0 +1,132 @@
+//! Running the tests, natively and in the guests, and counting them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::vm::{self, Kernel};
+
+/// What one guest may take.
+const GUEST_LIMIT: Duration = Duration::from_secs(2400);
+
+/// Counts over all test binaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+    /// Skipped tests that the next result line will report as passed.
+    said_skipped: u32,
+}
+
+impl Totals {
+    /// Counts what a line of a test runner says. A test that says `SKIPPED: name: why` is reported as passed by the
+    /// runner, so it is taken off its count.
+    pub(crate) fn count(&mut self, line: &str) {
+        if line.starts_with("SKIPPED: ") {
+            self.skipped += 1;
+            self.said_skipped += 1;
+        }
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split([';', '.']).map(str::trim) {
+            let Some((count, what)) = part.split_once(' ') else { continue };
+            let Ok(count) = count.parse::<u32>() else { continue };
+            match what {
+                "passed" => self.passed += count.saturating_sub(std::mem::take(&mut self.said_skipped)),
+                "failed" => self.failed += count,
+                "ignored" => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+fn cargo_test() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--exclude", "agentguard-ebpf"]).current_dir(crate::root());
+    command
+}
+
+/// Unit, property and native integration tests; lines go to standard output as they come.
+pub(crate) fn native(binary: &std::path::Path) -> Result<Totals> {
+    let mut command = cargo_test();
+    command.args(["--no-fail-fast", "--", "--test-threads=1"]).env("AGENTGUARD_BIN", binary);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo test")?;
+    let lines = child.stdout.take().context("cargo test is not piped")?;
+    let mut totals = Totals::default();
+    for line in BufReader::new(lines).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{line}")?;
+        totals.count(&line);
+    }
+    let status = child.wait()?;
+    ensure!(status.success() || totals.failed > 0, "cargo test ended with {status} ({totals})");
+    Ok(totals)
+}
+
+/// The compiled integration tests, which the guests run too.
+fn integration_binaries() -> Result<Vec<PathBuf>> {
+    let mut command = cargo_test();
+    let output = command
+        .args(["--no-run", "--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo test --no-run")?;
+    ensure!(output.status.success(), "the tests do not compile");
+    let mut binaries = Vec::new();
+    for line in output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+        let message: serde_json::Value = serde_json::from_slice(line).context("message of cargo")?;
+        let target = &message["target"];
+        let integration = target["kind"][0] == "test"
+            && target["src_path"].as_str().is_some_and(|p| p.contains("/tests/tests/"));
+        if let Some(path) = message["executable"].as_str().filter(|_| integration) {
+            binaries.push(PathBuf::from(path));
+        }
+    }
+    ensure!(!binaries.is_empty(), "no integration tests were built");
+    Ok(binaries)
+}
+
+/// The integration tests in a guest, at level lsm.
+pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> Result<Totals> {
+    let mut script = format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
+    for test in integration_binaries()? {
+        script.push_str(&format!("{} --test-threads=1 {filter} || status=1\n", test.display()));
+    }
+    script.push_str("exit $status\n");
+    let outcome = vm::run(kernel, &script, GUEST_LIMIT)?;
+    let mut totals = Totals::default();
+    outcome.output.lines().for_each(|line| totals.count(line));
+    println!("[{}] {totals} in {:.0?} on {}", kernel.short, outcome.elapsed, kernel.release);
+    ensure!(outcome.status == 0 || totals.failed > 0, "the guest ended with {} ({totals})", outcome.status);
+    Ok(totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_test_is_not_counted_as_passed() {
+        let mut totals = Totals::default();
+        totals.count("SKIPPED: x: no lsm here");
+        totals.count("test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out");
+        assert_eq!(totals, Totals { passed: 2, failed: 1, skipped: 3, said_skipped: 0 });
+    }
+}

@@ -5,11 +5,14 @@ mod suite;
 mod vm;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
+
+/// Seconds until a guest that runs a script is given up.
+const GUEST_LIMIT: u64 = 600;
 
 #[derive(Parser)]
 #[command(about = "Build, test and demo AgentGuard")]
@@ -38,7 +41,7 @@ enum Verb {
         #[arg(long, default_value = "6.12")]
         kernel: String,
         /// Seconds until the machine is given up.
-        #[arg(long, default_value_t = 600)]
+        #[arg(long, default_value_t = GUEST_LIMIT)]
         limit: u64,
         /// Only tests whose name contains this.
         #[arg(long, default_value = "")]
@@ -47,7 +50,14 @@ enum Verb {
         script: Option<String>,
     },
     /// Run an agent under policy end to end.
-    Demo,
+    Demo {
+        /// In a virtual machine, at level lsm.
+        #[arg(long)]
+        vm: bool,
+        /// Kernel series of the machine: 6.12 or 6.1.
+        #[arg(long, default_value = "6.12")]
+        kernel: String,
+    },
 }
 
 fn root() -> PathBuf {
@@ -77,6 +87,11 @@ fn lint() -> Result<()> {
     let packages = ["--package", "agentguard", "--package", "agentguard-common", "--package", "xtask"];
     let mut clippy = cargo(&["clippy", "--quiet", "--all-targets", "--package", "agentguard-tests"]);
     run(clippy.args(packages).args(["--", "-D", "warnings"]).env("AYA_BUILD_SKIP", "1"))?;
+    // The kernel plane for this host: the same code, and clippy needs no BPF target for it.
+    let mut kernel = cargo(&["clippy", "--quiet", "--package", "agentguard-ebpf"]);
+    kernel.args(["--target-dir", "target/kernel-plane", "--", "-D", "warnings"]).env("RUSTC_BOOTSTRAP", "1");
+    run(&mut kernel)?;
+    run(&mut cargo(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))?;
     let mut docs = cargo(&["doc", "--quiet", "--no-deps", "--package", "agentguard-tests"]);
     run(docs.args(packages).env("RUSTDOCFLAGS", "-Dwarnings").env("AYA_BUILD_SKIP", "1"))
 }
@@ -86,8 +101,8 @@ fn test(native_only: bool) -> Result<()> {
     let binary = build()?;
     let mut totals = suite::native(&binary)?;
     if !native_only {
-        for series in vm::SERIES {
-            totals.add(suite::guest(&guest_kernel(series)?, &binary, "")?);
+        for guest in suite::guests(&binary) {
+            totals.add(guest?);
         }
     }
     println!("{totals}");
@@ -115,8 +130,30 @@ fn guest(series: &str, script: Option<&str>, filter: &str, limit: u64) -> Result
     Ok(())
 }
 
-fn main() -> Result<()> {
-    let verb = Cli::parse().verb;
+/// The demo, here or in a guest.
+fn demo(series: Option<&str>) -> Result<()> {
+    let binary = build()?;
+    let demo = ["--package", "agentguard-tests", "--bin", "agentguard-demo"];
+    run(cargo(&["build", "--quiet"]).args(demo))?;
+    let program = root().join("target/debug/agentguard-demo");
+    let Some(series) = series else {
+        return run(Command::new(program).env("AGENTGUARD_BIN", binary));
+    };
+    let script = format!("AGENTGUARD_BIN='{}' '{}'", binary.display(), program.display());
+    guest(series, Some(&script), "", GUEST_LIMIT)
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: Verb) -> Result<()> {
     setup::ensure_installed()?;
     match verb {
         Verb::Setup => Ok(()),
@@ -124,11 +161,6 @@ fn main() -> Result<()> {
         Verb::Lint => lint(),
         Verb::Test { native } => test(native),
         Verb::Vm { kernel, limit, filter, script } => guest(&kernel, script.as_deref(), &filter, limit),
-        Verb::Demo => {
-            let binary = build()?;
-            let demo = ["--package", "agentguard-tests", "--bin", "agentguard-demo"];
-            run(cargo(&["build", "--quiet"]).args(demo))?;
-            run(Command::new(root().join("target/debug/agentguard-demo")).env("AGENTGUARD_BIN", binary))
-        }
+        Verb::Demo { vm, kernel } => demo(vm.then_some(kernel.as_str())),
     }
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 const BPF_LINKER: &str = "0.13.0";
+const CARGO_DENY: &str = "0.19.4";
 
 fn succeeds(program: &str, args: &[&str]) -> bool {
     let command = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -63,6 +64,11 @@ pub(super) fn ensure_installed() -> Result<()> {
         install.args(["--no-default-features", "--features", "llvm-22"]);
         install.env("LLVM_PREFIX", "/usr/lib/llvm-22");
         step("building bpf-linker (about a minute)", "it needs llvm-22-dev and crates.io", &mut install)?;
+    }
+    if !succeeds("cargo", &["deny", "--version"]) {
+        let mut install = Command::new("cargo");
+        install.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--no-default-features"]);
+        step("building cargo-deny (a few minutes)", "it needs crates.io and a C compiler", &mut install)?;
     }
     Ok(())
 }

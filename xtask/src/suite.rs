@@ -118,6 +118,16 @@ pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> 
     Ok(totals)
 }
 
+/// The integration tests in a guest of every series, side by side. In the order of [`vm::SERIES`].
+pub(crate) fn guests(binary: &std::path::Path) -> Vec<Result<Totals>> {
+    let run = |series| crate::guest_kernel(series).and_then(|kernel| guest(&kernel, binary, ""));
+    std::thread::scope(|scope| {
+        let running = vm::SERIES.map(|series| scope.spawn(move || run(series)));
+        let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|r| r.unwrap_or_else(|_| Err(anyhow::anyhow!("the guest's thread panicked")))).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

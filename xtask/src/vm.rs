@@ -84,13 +84,16 @@ fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path) -> Command {
 /// Boots `kernel` and runs `script` with bash as root. Lines go to standard output as they come, with a prefix.
 pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration) -> Result<Outcome> {
     let start = Instant::now();
-    let dir = TempDir::new()?;
+    let dir = TempDir::new(kernel.short)?;
     let initramfs = dir.0.join("initramfs");
     std::fs::write(&initramfs, initramfs::build(kernel, script)?)?;
     let socket = dir.0.join("root.sock");
     let _root = share_root(&socket)?;
     let mut machine = Owned::spawn(
-        qemu(kernel, &initramfs, &socket).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()),
+        qemu(kernel, &initramfs, &socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit()),
     )?;
     let console = machine.0.stdout.take().context("the console is not piped")?;
     let (send, lines) = std::sync::mpsc::channel();
@@ -123,8 +126,8 @@ pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration) -> Result<Outc
 struct TempDir(PathBuf);
 
 impl TempDir {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("agentguard-vm-{}", std::process::id()));
+    fn new(kernel: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("agentguard-vm-{}-{kernel}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
     }

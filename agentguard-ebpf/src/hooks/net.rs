@@ -139,10 +139,9 @@ pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
     // SAFETY: the context is valid for the program's run.
     let (family, kind) = unsafe { ((*sock).family, (*sock).type_) };
     let granted = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
-    if subject.barred.is_some() || (kind == SOCK_RAW && !granted) {
-        if refuse_family(&subject, Action::Socket, family as u16, kind as u16) {
-            return REFUSE;
-        }
+    let unwanted = subject.barred.is_some() || (kind == SOCK_RAW && !granted);
+    if unwanted && refuse_family(&subject, Action::Socket, family as u16, kind as u16) {
+        return REFUSE;
     }
     // SAFETY: the context is the socket.
     if unsafe { own(ctx.as_ptr(), subject.tag) } { ALLOW } else { REFUSE }
@@ -156,9 +155,9 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(tag) = tag_of(current_task()) else { return 0 };
-    let sock = ctx.arg::<*const u8>(0);
+    let (sock, member) = (ctx.arg::<*const u8>(0), offset!(socket_sk));
     // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
-    let sk = unsafe { *sock.add(offset!(socket_sk)).cast::<*mut c_void>() };
+    let sk = unsafe { *sock.add(member).cast::<*mut c_void>() };
     if sk.is_null() {
         return 0; // nothing to send with
     }

@@ -135,6 +135,10 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     };
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
         record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
+        // A state of the kernel's table says that a path is not allowed, not whether a rule says so.
+        if reason == Some(Reason::Rule) && record.rule.as_ref().is_some_and(|r| r.document.is_none()) {
+            Reason::NoRule.name().clone_into(&mut record.reason);
+        }
     }
     match action {
         Some(Action::Executed) => {

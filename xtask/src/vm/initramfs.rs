@@ -52,7 +52,8 @@ struct Archive(Vec<u8>);
 impl Archive {
     fn entry(&mut self, name: &str, mode: u32, data: &[u8]) -> Result<()> {
         let number = self.0.len();
-        let fields = [number as u32, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let fields =
+            [number as u32, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
         self.0.extend(b"070701");
         for field in fields {
             write!(self.0, "{field:08x}")?;
@@ -109,7 +110,8 @@ fn dependencies(module: &[u8]) -> Vec<String> {
 }
 
 fn unpacked(file: &Path) -> Result<Vec<u8>> {
-    let output = Command::new("xz").args(["--decompress", "--stdout"]).arg(file).output().context("starting xz")?;
+    let output =
+        Command::new("xz").args(["--decompress", "--stdout"]).arg(file).output().context("starting xz")?;
     ensure!(output.status.success(), "xz cannot unpack {}", file.display());
     Ok(output.stdout)
 }

@@ -20,11 +20,7 @@ pub(crate) struct Kernel {
 
 fn text(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -40,7 +36,9 @@ fn package(series: &str) -> Result<String> {
     let found = text(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
     let names = found.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned);
     names.max_by_key(|n| numbers(n)).with_context(|| {
-        format!("apt offers no linux-image-{series}.*-cloud-amd64; hint: apt-get update, Debian 12 with updates")
+        format!(
+            "apt offers no linux-image-{series}.*-cloud-amd64; hint: apt-get update, Debian 12 with updates"
+        )
     })
 }
 

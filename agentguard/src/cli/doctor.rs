@@ -14,26 +14,30 @@ pub(super) fn print(socket: &Path) -> Result<()> {
     if let Ok(status) = client::call::<Status>(socket, "/v1/status", None::<&()>) {
         println!("daemon: {} listens at {}", status.version, socket.display());
         println!("level: {} (in force)", status.level.name());
-        if let Some(why) = status.why {
-            println!("not lsm because: {}", first_line(&why));
+        say_why(status.why.as_deref());
+        let failures: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
+        if failures.is_empty() {
+            println!("failures counted in the kernel: none");
         }
-        for (name, count) in status.counters {
-            println!("failures counted in the kernel: {name} = {count}");
+        for (name, count) in failures {
+            println!("failures counted in the kernel: {name} {count}");
         }
         return Ok(());
     }
     println!("daemon: none listens at {}", socket.display());
     let (kernel, why) = Kernel::best()?;
     println!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name());
-    if let Some(why) = why {
-        println!("not lsm because: {}", first_line(&why));
-    }
-    for program in &kernel.missing {
-        println!("without the second lock {}", first_line(program));
+    say_why(why.as_deref());
+    if !kernel.missing.is_empty() {
+        println!("second lock: absent, this kernel refuses {}", kernel.missing.join(", "));
     }
     Ok(())
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// Why not a higher level: the kernel's answer, without the verifier's log.
+fn say_why(why: Option<&str>) {
+    if let Some(why) = why {
+        let line = why.lines().next().unwrap_or_default();
+        println!("not lsm because: {}", line.split(". Verifier output").next().unwrap_or(line));
+    }
 }

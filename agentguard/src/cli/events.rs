@@ -44,17 +44,16 @@ fn show(line: &str, json: bool) -> Result<()> {
     });
     writeln!(
         out,
-        "{} {} {}#{seq} {}[{}] {} {} {}{} ({}){}",
+        "{} {} {}#{seq} {}{} {}{}{}{}{}",
         record.time,
         record.agent,
         record.invocation,
-        process.comm,
-        process.pid,
+        if process.pid == 0 { String::new() } else { format!("{}[{}] ", process.comm, process.pid) },
         record.decision,
         record.action,
-        if record.access.is_empty() { String::new() } else { record.access.join("+") + " " },
-        record.object,
-        record.reason,
+        if record.access.is_empty() { String::new() } else { format!(" {}", record.access.join("+")) },
+        if record.object.is_empty() { String::new() } else { format!(" {}", record.object) },
+        if record.reason.is_empty() { String::new() } else { format!(" ({})", record.reason) },
         rule.unwrap_or_default()
     )?;
     Ok(())

@@ -135,6 +135,11 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     };
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
         record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
+        // The kernel's file tables hold verdicts, not rules, so only here it shows that no rule allowed it.
+        let by_default = record.rule.as_ref().is_some_and(|rule| rule.document.is_none());
+        if by_default && reason == Some(Reason::Rule) {
+            Reason::NoRule.name().clone_into(&mut record.reason);
+        }
     }
     match action {
         Some(Action::Executed) => {

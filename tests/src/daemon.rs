@@ -170,7 +170,8 @@ pub fn assert_nothing_left(site: &Site) {
 }
 
 /// Processes whose command line or current directory is in `directory`.
-fn processes_of(directory: &str) -> Vec<String> {
+#[must_use]
+pub fn processes_of(directory: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("/proc").flatten();
     let pids = all.filter(|e| e.file_name().to_string_lossy().parse::<u32>().is_ok());
     let used = pids.filter_map(|entry| {

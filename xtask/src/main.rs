@@ -139,7 +139,8 @@ fn demo(series: Option<&str>) -> Result<()> {
     let Some(series) = series else {
         return run(Command::new(program).env("AGENTGUARD_BIN", binary));
     };
-    let script = format!("AGENTGUARD_LEVEL=lsm AGENTGUARD_BIN='{}' '{}'", binary.display(), program.display());
+    let script =
+        format!("AGENTGUARD_LEVEL=lsm AGENTGUARD_BIN='{}' '{}'", binary.display(), program.display());
     guest(series, Some(&script), "", GUEST_LIMIT)
 }
 

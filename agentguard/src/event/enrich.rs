@@ -118,7 +118,10 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     record.action = action.map_or("unknown", Action::name).to_owned();
     record.decision = Decision::from_raw(header.decision).map_or("unknown", Decision::name).to_owned();
     let reason = Reason::from_raw(header.reason);
-    record.reason = reason.map_or("unknown", Reason::name).to_owned();
+    // What merely happened was not decided.
+    if !matches!(action, Some(Action::Executed | Action::Fork | Action::Exit)) {
+        record.reason = reason.map_or("unknown", Reason::name).to_owned();
+    }
     record.object = match address(header) {
         Some((ip @ IpAddr::V4(_), _)) => format!("{ip}:{}", header.port),
         Some((ip @ IpAddr::V6(_), _)) => format!("[{ip}]:{}", header.port),
@@ -135,8 +138,9 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     };
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
         record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
-        // A state of the kernel's table says that a path is not allowed, not whether a rule says so.
-        if reason == Some(Reason::Rule) && record.rule.as_ref().is_some_and(|r| r.document.is_none()) {
+        // The kernel's file tables hold verdicts, not rules, so only here it shows that no rule allowed it.
+        let by_default = record.rule.as_ref().is_some_and(|rule| rule.document.is_none());
+        if by_default && reason == Some(Reason::Rule) {
             Reason::NoRule.name().clone_into(&mut record.reason);
         }
     }

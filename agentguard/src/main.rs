@@ -7,11 +7,13 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match cli::main(Cli::parse()) {
+    let cli = Cli::parse();
+    let failure = cli.failure_status();
+    match cli::main(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("agentguard: error: {e:#}");
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }

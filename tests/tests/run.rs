@@ -19,6 +19,9 @@ fn exit_status_and_death_by_signal_pass_through() {
     let _daemon = site.daemon();
     assert_eq!(site.agent(plain(&site)).bash("exit 7").status.code(), Some(7));
     assert_eq!(site.agent(plain(&site)).bash("kill -TERM $$").status.signal(), Some(libc::SIGTERM));
+    let unlisted = site.file("home/unlisted", "#!/bin/sh\n");
+    std::fs::set_permissions(&unlisted, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    assert_eq!(site.agent(plain(&site)).run([unlisted.as_str()]).status.code(), Some(126));
 }
 
 #[test]

@@ -123,6 +123,14 @@ impl From<LevelChoice> for Option<Level> {
     }
 }
 
+impl Cli {
+    /// Exit status when [`main`] fails: `run` keeps clear of what the command itself may say.
+    #[must_use]
+    pub const fn failure_status(&self) -> u8 {
+        if matches!(self.command, Command::Run(_)) { run::REFUSED } else { 1 }
+    }
+}
+
 /// Runs the command line.
 ///
 /// # Errors

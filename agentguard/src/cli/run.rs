@@ -17,6 +17,13 @@ use crate::kernel::Level;
 use crate::launch::{environment, identity, inherited, landlock, mask};
 use crate::policy::{self, model::Mode};
 
+/// Exit status when the run was refused and the command never started; with the next two as for env(1).
+pub(super) const REFUSED: u8 = 125;
+/// Exit status when the command could not be executed.
+const NOT_EXECUTABLE: i32 = 126;
+/// Exit status when there is no such command.
+const NOT_FOUND: i32 = 127;
+
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Policy: a shipped name or a file.
@@ -133,7 +140,10 @@ impl Run {
         identity::drop_to(&run_as)?;
         identity::no_new_privs()?;
         // As the agent's user, whose rights may differ, and before anything else is restricted.
-        let program = which(&self.command[0], &env)?;
+        let Some(program) = which(&self.command[0], &env) else {
+            eprintln!("agentguard: error: {}: not found in PATH", self.command[0].to_string_lossy());
+            std::process::exit(NOT_FOUND)
+        };
         if landlocked {
             landlock::apply(&plan).context("Landlock")?;
         }
@@ -144,22 +154,23 @@ impl Run {
             .envs(env)
             .env("AGENTGUARD_INVOCATION", &started.invocation)
             .exec();
-        Err(error).with_context(|| format!("executing {}", program.display()))
+        let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+        eprintln!("agentguard: error: executing {}: {error}", program.display());
+        std::process::exit(code)
     }
 }
 
 /// Finds the program in the agent's PATH.
-fn which(name: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf> {
+fn which(name: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {
-        return Ok(PathBuf::from(name));
+        return Some(PathBuf::from(name));
     }
     let path = env.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new("/usr/bin:/bin"), |(_, v)| v);
-    let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| {
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| {
         CString::new(file.as_os_str().as_bytes())
             // SAFETY: a NUL-terminated path that lives across the call.
             .is_ok_and(|c| file.is_file() && unsafe { libc::access(c.as_ptr(), libc::X_OK) } == 0)
-    });
-    found.with_context(|| format!("{}: not found in PATH", name.to_string_lossy()))
+    })
 }
 
 /// Starts a daemon that lives as long as there are invocations, detached from this process tree.

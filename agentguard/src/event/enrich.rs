@@ -15,7 +15,8 @@ use serde_json::json;
 use super::record::{Process, Record, Rule, printable};
 use super::ring::Raw;
 use crate::daemon::registry::Invocation;
-use crate::policy::{self, model::Explanation};
+use crate::policy;
+use crate::policy::model::{Effect, Explanation};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -46,6 +47,7 @@ fn rule(explanation: &Explanation<'_>) -> Rule {
         document: explanation.rule.map(|r| r.document.clone()),
         line: explanation.rule.map(|r| r.line),
         reason: explanation.rule.and_then(|r| r.reason.clone()),
+        allows: explanation.effect == Effect::Allow,
     }
 }
 
@@ -142,6 +144,11 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         let by_default = record.rule.as_ref().is_some_and(|rule| rule.document.is_none());
         if by_default && reason == Some(Reason::Rule) {
             Reason::NoRule.name().clone_into(&mut record.reason);
+        }
+        // An EACCES at level `compat` need not be Landlock's: the file's own permissions say it too.
+        if reason == Some(Reason::Landlock) && record.rule.as_ref().is_some_and(|rule| rule.allows) {
+            record.rule = None;
+            "permissions".clone_into(&mut record.reason);
         }
     }
     match action {

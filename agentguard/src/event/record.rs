@@ -56,6 +56,9 @@ pub struct Rule {
     pub line: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the rule allows, so that a refusal is not its doing.
+    #[serde(skip)]
+    pub(super) allows: bool,
 }
 
 /// Who did it. Ids are those of the initial PID namespace.

@@ -52,23 +52,6 @@ pub mod flags {
 
 /// Privileges a policy can grant, one bit each.
 pub mod privilege {
-    /// Each bit with the name that policies and events use.
-    pub const NAMED: [(&str, u32); 14] = [
-        ("mount", 1),
-        ("user-namespace", 1 << 1),
-        ("kernel-module", 1 << 2),
-        ("bpf", 1 << 3),
-        ("perf", 1 << 4),
-        ("ptrace-others", 1 << 5),
-        ("signal-others", 1 << 6),
-        ("chroot", 1 << 7),
-        ("raw-socket", 1 << 8),
-        ("terminal-injection", 1 << 9),
-        ("capabilities", 1 << 10),
-        ("anonymous-exec", 1 << 11),
-        ("keyring", 1 << 12),
-        ("set-namespace", 1 << 13),
-    ];
     pub const MOUNT: u32 = 1;
     pub const USER_NAMESPACE: u32 = 1 << 1;
     pub const KERNEL_MODULE: u32 = 1 << 2;
@@ -81,6 +64,43 @@ pub mod privilege {
     pub const TERMINAL_INJECTION: u32 = 1 << 9;
     pub const CAPABILITIES: u32 = 1 << 10;
     pub const ANONYMOUS_EXEC: u32 = 1 << 11;
-    pub const KEYRING: u32 = 1 << 12;
-    pub const SET_NAMESPACE: u32 = 1 << 13;
+
+    /// Each bit with the name that policies and events use.
+    pub const NAMED: [(&str, u32); 12] = [
+        ("mount", MOUNT),
+        ("user-namespace", USER_NAMESPACE),
+        ("kernel-module", KERNEL_MODULE),
+        ("bpf", BPF),
+        ("perf", PERF),
+        ("ptrace-others", PTRACE_OTHERS),
+        ("signal-others", SIGNAL_OTHERS),
+        ("chroot", CHROOT),
+        ("raw-socket", RAW_SOCKET),
+        ("terminal-injection", TERMINAL_INJECTION),
+        ("capabilities", CAPABILITIES),
+        ("anonymous-exec", ANONYMOUS_EXEC),
+    ];
+
+    /// Number of capabilities that Linux has (`CAP_LAST_CAP` + 1, 6.18).
+    pub const CAPABILITY_COUNT: u32 = 41;
+
+    /// Which privileges, any of them, let a task use a capability (number as in `linux/capability.h`); 0 for the
+    /// ones that act on files, users and limits, which other rules and the kernel's own checks decide.
+    #[inline(always)]
+    #[must_use]
+    pub const fn for_capability(capability: u32) -> u32 {
+        match capability {
+            13 => RAW_SOCKET | CAPABILITIES,                          // NET_RAW
+            16 => KERNEL_MODULE | CAPABILITIES,                       // SYS_MODULE
+            18 => CHROOT | CAPABILITIES,                              // SYS_CHROOT
+            19 => PTRACE_OTHERS | CAPABILITIES,                       // SYS_PTRACE
+            21 => MOUNT | CAPABILITIES,                               // SYS_ADMIN
+            38 => PERF | BPF | CAPABILITIES,                          // PERFMON
+            39 => BPF | CAPABILITIES,                                 // BPF
+            8 | 9 | 11 | 12 | 17 | 20 | 22 | 25..=27 => CAPABILITIES, // SETPCAP .. MKNOD, without SYS_NICE, SYS_RESOURCE
+            30..=37 | 40 => CAPABILITIES, // AUDIT_CONTROL .. AUDIT_READ, CHECKPOINT
+            0..=40 => 0,
+            _ => CAPABILITIES, // unknown to us, so not harmless
+        }
+    }
 }

@@ -11,6 +11,7 @@ use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
 
 use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, count};
+use crate::{kread, offset};
 
 /// A tagged task's invocation.
 #[derive(Clone, Copy)]
@@ -27,6 +28,13 @@ pub(crate) struct Subject {
 pub(crate) fn current_task() -> *mut task_struct {
     // SAFETY: the helper has no preconditions.
     unsafe { bpf_get_current_task_btf() }.cast()
+}
+
+/// A kernel service acts with other credentials than the task's own: the layers of a stacked file system.
+#[inline(always)]
+pub(crate) fn acts_for_kernel() -> bool {
+    let task = current_task() as usize;
+    kread::word(task + offset!(task_cred)) != kread::word(task + offset!(task_real_cred))
 }
 
 /// The tag of `task`, if it has one.

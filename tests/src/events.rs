@@ -115,8 +115,8 @@ impl Event {
         assert!(self.number("/process/pid").is_some(), "no process: {self}");
         let digest = self.text("/policy_digest").strip_prefix("sha256:").unwrap_or_default();
         assert!(digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "digest of {self}");
-        let network = matches!(self.text("/action"), "connect" | "bind" | "socket");
-        assert_eq!(self.text("/errno"), if network { "EPERM" } else { "EACCES" }, "{self}");
+        let file = matches!(self.text("/action"), "open" | "exec" | "path");
+        assert_eq!(self.text("/errno"), if file { "EACCES" } else { "EPERM" }, "{self}");
     }
 
     /// Checks that the rule on the line with `mark` decided.

@@ -83,6 +83,7 @@ fn build() -> Result<PathBuf> {
 }
 
 fn lint() -> Result<()> {
+    setup::ensure_lints()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     let packages = ["--package", "agentguard", "--package", "agentguard-common", "--package", "xtask"];
     let mut clippy = cargo(&["clippy", "--quiet", "--all-targets", "--package", "agentguard-tests"]);
@@ -157,7 +158,10 @@ fn main() -> ExitCode {
 fn perform(verb: Verb) -> Result<()> {
     setup::ensure_installed()?;
     match verb {
-        Verb::Setup => Ok(()),
+        Verb::Setup => {
+            setup::ensure_lints()?;
+            vm::SERIES.into_iter().try_for_each(|series| guest_kernel(series).map(|_| ()))
+        }
         Verb::Build => build().map(|_| ()),
         Verb::Lint => lint(),
         Verb::Test { native } => test(native),

@@ -65,6 +65,11 @@ pub(super) fn ensure_installed() -> Result<()> {
         install.env("LLVM_PREFIX", "/usr/lib/llvm-22");
         step("building bpf-linker (about a minute)", "it needs llvm-22-dev and crates.io", &mut install)?;
     }
+    Ok(())
+}
+
+/// Installs what only `lint` needs.
+pub(super) fn ensure_lints() -> Result<()> {
     if !succeeds("cargo", &["deny", "--version"]) {
         let mut install = Command::new("cargo");
         install.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--no-default-features"]);

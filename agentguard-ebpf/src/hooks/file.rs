@@ -11,7 +11,7 @@ use agentguard_common::offsets::ABSENT;
 
 use crate::emit::{self, EACCES};
 use crate::path::{self, Buffer, Resolved};
-use crate::subject::{Subject, current_task, tag_of};
+use crate::subject::{Subject, acts_for_kernel, current_task, tag_of};
 use crate::{kread, offset};
 
 const FMODE_READ: u32 = 1;
@@ -40,13 +40,6 @@ fn wanted(mode: u32, flags: u32) -> Access {
     }
     // O_ACCMODE 3 opens for ioctl only: as strong as both.
     if want.is_empty() { Access::READ.union(Access::WRITE) } else { want }
-}
-
-/// A kernel service acts with other credentials than the task's own: the layers of a stacked file system.
-#[inline(always)]
-fn acts_for_kernel() -> bool {
-    let task = current_task() as usize;
-    kread::word(task + offset!(task_cred)) != kread::word(task + offset!(task_real_cred))
 }
 
 /// Decides about an object on a kernel-internal mount. Its owner holds an fd to it already; executing it is the

@@ -5,3 +5,4 @@ mod file;
 mod lifecycle;
 mod net;
 mod path;
+mod privilege;

@@ -14,7 +14,7 @@ use clap::Args;
 use super::{LevelChoice, client};
 use crate::daemon::api::{Start, Started, Variables};
 use crate::kernel::Level;
-use crate::launch::{environment, identity, inherited, landlock, mask};
+use crate::launch::{capabilities, environment, identity, inherited, landlock, mask};
 use crate::policy::{self, model::Mode};
 
 /// Exit status when the run was refused and the command never started; with the next two as for env(1).
@@ -136,6 +136,9 @@ impl Run {
         if landlocked && !plan.unenforceable.is_empty() {
             let masked = mask::mask(&started.policy, &plan).context("masking denied files")?;
             eprintln!("agentguard: {} denied files that exist now are masked", masked.len());
+        }
+        if landlocked && nix::unistd::geteuid().is_root() {
+            capabilities::give_up(started.policy.privileges)?;
         }
         identity::drop_to(&run_as)?;
         identity::no_new_privs()?;

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::file::Access;
 use agentguard_common::net::{Address, NetFacts, NetOp};
+use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Decision, Reason};
 use serde_json::json;
 
@@ -108,6 +109,17 @@ fn deciding_rule(invocation: &Invocation, raw: &Raw, path: &[u8], action: Action
     }
 }
 
+/// The privilege that was missing, and for capabilities which one.
+fn privilege_name(header: &EventHeader) -> String {
+    let named = privilege::NAMED.iter().find(|(_, bit)| *bit == header.detail);
+    let name = named.map_or("unknown", |(name, _)| *name);
+    if header.detail != privilege::CAPABILITIES {
+        return name.into();
+    }
+    let capability = caps::all().into_iter().find(|c| u32::from(c.index()) == header.other_pid);
+    capability.map_or_else(|| format!("{name} {}", header.other_pid), |c| format!("{name} {c}"))
+}
+
 /// Makes the record, and keeps `exes` (executable by pid) up to date.
 pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String>) -> Record {
     let header = &raw.header;
@@ -152,6 +164,16 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         }
     }
     match action {
+        Some(Action::Privilege) => record.object = privilege_name(header),
+        Some(Action::Socket) => {
+            let kind = header.socket_type & 0xf; // without SOCK_CLOEXEC and SOCK_NONBLOCK
+            record.object = format!("family {} type {kind}", header.family);
+        }
+        Some(Action::Signal | Action::Ptrace) => {
+            record.object = format!("process {}", header.other_pid);
+            let detail = if action == Some(Action::Signal) { "signal" } else { "mode" };
+            record.detail.insert(detail.into(), json!(header.detail));
+        }
         Some(Action::Executed) => {
             exes.insert(header.pid, record.object.clone());
         }

@@ -15,6 +15,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Lsm,
 };
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::btf::BtfKind;
 use mapped::Mapped;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,21 @@ const LSM: &[(&str, &str)] = &[
     ("socket_connect", "socket_connect"),
     ("socket_bind", "socket_bind"),
     ("socket_sendmsg", "socket_sendmsg"),
+    ("sb_mount", "sb_mount"),
+    ("sb_umount", "sb_umount"),
+    ("sb_pivotroot", "sb_pivotroot"),
+    ("move_mount", "move_mount"),
+    ("path_chroot", "path_chroot"),
+    ("userns_create", "userns_create"),
+    ("bpf", "bpf"),
+    ("perf_event_open", "perf_event_open"),
+    ("capable", "capable"),
+    ("ptrace_access_check", "ptrace_access_check"),
+    ("task_kill", "task_kill"),
+    ("file_ioctl", "file_ioctl"),
 ];
+/// LSM programs for hooks that only newer kernels have; older ones go through another hook above.
+const LSM_NEWER: &[(&str, &str)] = &[("file_ioctl_compat", "file_ioctl_compat")];
 /// Tracepoints of both levels.
 const TRACEPOINTS: &[(&str, &str)] =
     &[("fork", "sched_process_fork"), ("executed", "sched_process_exec"), ("exited", "sched_process_exit")];
@@ -155,6 +170,12 @@ impl Kernel {
             Level::Lsm => {
                 for (name, hook) in LSM {
                     self.lsm(name, hook)?;
+                }
+                for (name, hook) in LSM_NEWER {
+                    let function = format!("bpf_lsm_{hook}");
+                    if self.btf.id_by_type_name_kind(&function, BtfKind::Func).is_ok() {
+                        self.lsm(name, hook)?;
+                    }
                 }
             }
             Level::Compat => self.tracepoint("refused_call", "sys_exit")?,

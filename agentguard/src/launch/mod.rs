@@ -4,6 +4,7 @@
 //! [`identity::no_new_privs`] and [`landlock::apply`], then [`inherited::close_inherited`], then exec with the
 //! variables that [`environment::filter`] lets pass. All of it is meant for a freshly forked child.
 
+pub mod capabilities;
 pub mod environment;
 mod expand;
 pub mod identity;

@@ -1,5 +1,6 @@
 //! Build, test and demo commands of the workspace: `cargo xtask --help`.
 
+mod bench;
 mod setup;
 mod suite;
 mod vm;
@@ -48,6 +49,15 @@ enum Verb {
         filter: String,
         /// Script for bash, as root in the guest, instead of the tests.
         script: Option<String>,
+    },
+    /// What enforcement costs the enforced: ratios to the same work with nothing loaded.
+    Bench {
+        /// In a virtual machine, at level lsm, in instructions.
+        #[arg(long)]
+        vm: bool,
+        /// Kernel series of the machine: 6.12 or 6.1.
+        #[arg(long, default_value = "6.12")]
+        kernel: String,
     },
     /// Run an agent under policy end to end.
     Demo {
@@ -125,7 +135,7 @@ fn guest(series: &str, script: Option<&str>, filter: &str, limit: u64) -> Result
         ensure!(totals.failed == 0 && totals.passed > 0, "tests failed");
         return Ok(());
     };
-    let outcome = vm::run(&kernel, script, Duration::from_secs(limit))?;
+    let outcome = vm::run(&kernel, script, Duration::from_secs(limit), vm::Clock::Time)?;
     eprintln!("vm: {} ended with {} after {:.1?}", kernel.release, outcome.status, outcome.elapsed);
     ensure!(outcome.status == 0, "the script failed with {}", outcome.status);
     Ok(())
@@ -166,6 +176,10 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Lint => lint(),
         Verb::Test { native } => test(native),
         Verb::Vm { kernel, limit, filter, script } => guest(&kernel, script.as_deref(), &filter, limit),
+        Verb::Bench { vm, kernel } => {
+            let kernel = vm.then(|| guest_kernel(&kernel)).transpose()?;
+            bench::enforcement(&build()?, kernel.as_ref())
+        }
         Verb::Demo { vm, kernel } => demo(vm.then_some(kernel.as_str())),
     }
 }

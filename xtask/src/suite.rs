@@ -110,7 +110,7 @@ pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> 
         script.push_str(&format!("{} --test-threads=1 {filter} || status=1\n", test.display()));
     }
     script.push_str("exit $status\n");
-    let outcome = vm::run(kernel, &script, GUEST_LIMIT)?;
+    let outcome = vm::run(kernel, &script, GUEST_LIMIT, vm::Clock::Time)?;
     let mut totals = Totals::default();
     outcome.output.lines().for_each(|line| totals.count(line));
     println!("[{}] {totals} in {:.0?} on {}", kernel.short, outcome.elapsed, kernel.release);

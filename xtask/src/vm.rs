@@ -17,6 +17,14 @@ pub(crate) use kernels::{Kernel, SERIES};
 const EXIT_MARK: &str = "AGENTGUARD-VM-EXIT ";
 const MEMORY: &str = "3G";
 
+/// What the guest's clock shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Time,
+    /// One nanosecond for each instruction, on one processor: figures repeat whatever this host does.
+    Instructions,
+}
+
 /// What a guest run printed and how it ended.
 pub(crate) struct Outcome {
     pub(crate) status: i32,
@@ -68,10 +76,14 @@ fn share_root(socket: &Path) -> Result<Owned> {
     Ok(child)
 }
 
-fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path) -> Command {
+fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path, clock: Clock) -> Command {
     let mut command = tied("qemu-system-x86_64");
-    command.args(["-machine", "q35,memory-backend=memory", "-cpu", "max", "-accel", "tcg,thread=multi"]);
-    command.args(["-smp", "2", "-m", MEMORY, "-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    command.args(["-machine", "q35,memory-backend=memory", "-cpu", "max"]);
+    command.args(match clock {
+        Clock::Time => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
+        Clock::Instructions => &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"],
+    });
+    command.args(["-m", MEMORY, "-display", "none", "-monitor", "none", "-serial", "stdio"]);
     command.args(["-no-reboot", "-nodefaults", "-object"]);
     command.arg(format!("memory-backend-memfd,id=memory,size={MEMORY},share=on"));
     command.arg("-chardev").arg(format!("socket,id=root,path={}", socket.display()));
@@ -82,7 +94,7 @@ fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path) -> Command {
 }
 
 /// Boots `kernel` and runs `script` with bash as root. Lines go to standard output as they come, with a prefix.
-pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration) -> Result<Outcome> {
+pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration, clock: Clock) -> Result<Outcome> {
     let start = Instant::now();
     let dir = TempDir::new(kernel.short)?;
     let initramfs = dir.0.join("initramfs");
@@ -90,7 +102,7 @@ pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration) -> Result<Outc
     let socket = dir.0.join("root.sock");
     let _root = share_root(&socket)?;
     let mut machine = Owned::spawn(
-        qemu(kernel, &initramfs, &socket)
+        qemu(kernel, &initramfs, &socket, clock)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit()),

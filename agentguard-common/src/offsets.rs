@@ -66,6 +66,7 @@ offsets! {
     task_pid = "task_struct"."pid" required;
     task_tgid = "task_struct"."tgid" required;
     task_real_parent = "task_struct"."real_parent" required;
+    task_flags = "task_struct"."flags" required;
     task_group_leader = "task_struct"."group_leader" required;
     task_thread_pid = "task_struct"."thread_pid" required;
     task_exit_code = "task_struct"."exit_code" required;

@@ -13,6 +13,9 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_
 use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, count};
 use crate::{kread, offset};
 
+/// Set in `task_struct.flags` of io_uring's threads (`linux/sched.h`).
+const PF_IO_WORKER: u32 = 0x10;
+
 /// A tagged task's invocation.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject {
@@ -70,6 +73,22 @@ impl Subject {
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
         tag_of(current_task()).map(Self::of)
+    }
+
+    /// As [`Self::current`], at level `compat`: an io_uring worker, for which no fork is traced, acts for its process.
+    #[inline(always)]
+    pub(crate) fn current_or_worker() -> Option<Self> {
+        let task = current_task();
+        if let Some(tag) = tag_of(task) {
+            return Some(Self::of(tag));
+        }
+        if kread::read::<u32>(task as usize + offset!(task_flags))? & PF_IO_WORKER == 0 {
+            return None;
+        }
+        let member = offset!(task_group_leader);
+        // SAFETY: a trusted `struct task_struct *`; the verifier checks the member access at the constant offset.
+        let leader = unsafe { *task.cast::<u8>().add(member).cast::<*mut task_struct>() };
+        if leader.is_null() { None } else { tag_of(leader).map(Self::of) }
     }
 
     /// The subject of `tag`. A tag that leads nowhere is barred as stale.

@@ -86,7 +86,7 @@ macro_rules! sock_addr_hooks {
     ($($attach:ident $name:ident: $op:ident, $family:ident;)*) => {$(
         #[cgroup_sock_addr($attach)]
         pub fn $name(ctx: SockAddrContext) -> i32 {
-            let Some(subject) = Subject::current() else { return ALLOW };
+            let Some(subject) = Subject::current_or_worker() else { return ALLOW };
             // SAFETY: the context is valid for the program's run; the verifier checks each field access.
             let (address, port, proto) = unsafe {
                 let addr = ctx.sock_addr;
@@ -134,7 +134,7 @@ fn owner(sk: *mut c_void) -> Option<Tag> {
 /// New inet sockets: only families and types that rules can express, and each gets its owner.
 #[cgroup_sock(sock_create)]
 pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
-    let Some(subject) = Subject::current() else { return ALLOW };
+    let Some(subject) = Subject::current_or_worker() else { return ALLOW };
     let sock = ctx.as_ptr().cast::<aya_ebpf::bindings::bpf_sock>();
     // SAFETY: the context is valid for the program's run.
     let (family, kind) = unsafe { ((*sock).family, (*sock).type_) };

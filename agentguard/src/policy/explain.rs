@@ -23,6 +23,9 @@ fn effect_name(effect: Effect) -> &'static str {
 }
 
 fn modes(access: Access) -> String {
+    if access.contains(Access::ALL) {
+        return "all".into();
+    }
     let names: Vec<_> = Access::NAMED.iter().filter(|(_, a)| access.contains(*a)).map(|(n, _)| *n).collect();
     names.join("+")
 }

@@ -1,4 +1,5 @@
-//! Events as they cross the ring buffers: a fixed header, then `path_len` bytes of path.
+//! Events as they cross the ring buffers: a fixed header, then `path_len` bytes of path. Of a call that Landlock
+//! refused these are the directory that the path starts from (`?` if unknown), a null byte, and the path as asked.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

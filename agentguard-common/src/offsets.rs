@@ -73,6 +73,12 @@ offsets! {
     task_cred = "task_struct"."cred" required;
     task_real_cred = "task_struct"."real_cred" required;
     task_nsproxy = "task_struct"."nsproxy" required;
+    task_fs = "task_struct"."fs" required;
+    task_files = "task_struct"."files" required;
+    fs_pwd = "fs_struct"."pwd" required;
+    files_fdt = "files_struct"."fdt" required;
+    fdtable_fd = "fdtable"."fd" required;
+    fdtable_max_fds = "fdtable"."max_fds" required;
     nsproxy_mnt_ns = "nsproxy"."mnt_ns" required;
     bprm_file = "linux_binprm"."file" required;
     socket_sk = "socket"."sk" required;

@@ -160,15 +160,24 @@ pub(crate) fn ring_for(subject: &Subject, verdict: Verdict) -> Option<Ring> {
 /// A lifecycle fact, recorded as allowed.
 pub(crate) const FACT: Verdict = Verdict::new(Decision::Allow, Reason::Rule);
 
-/// Emits an event whose path is `len` bytes at the front of `buffer`.
+/// Emits an event with two paths: the one in `buffer` at `position`, and, behind a null byte, `len` bytes more.
 #[inline(always)]
-pub(crate) fn front_path(subject: &Subject, ring: Ring, event: &mut EventHeader, buffer: &Buffer, len: u32) {
-    let len = len & (MAX_PATH as u32 - 1);
+pub(crate) fn with_two_paths(
+    subject: &Subject,
+    ring: Ring,
+    event: &mut EventHeader,
+    buffer: &Buffer,
+    position: u32,
+    len: u32,
+) {
+    let position = position & (MAX_PATH as u32 - 1);
+    let len = MAX_PATH as u32 - position + 1 + (len & (MAX_PATH as u32 - 1));
     event.seq = sequence(subject);
     event.path_len = len as u16;
-    // SAFETY: header and path are contiguous and inside the buffer for every masked length.
+    // SAFETY: header and paths are contiguous and inside the buffer for every masked position and length.
     unsafe {
-        buffer.bytes().cast::<EventHeader>().write_unaligned(*event);
-        output(subject, ring, buffer.bytes().cast(), (HEADER_BYTES as u32 + len) as u64);
+        let at = buffer.bytes().add(position as usize);
+        at.cast::<EventHeader>().write_unaligned(*event);
+        output(subject, ring, at.cast(), (HEADER_BYTES as u32 + len) as u64);
     }
 }

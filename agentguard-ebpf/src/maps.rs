@@ -70,8 +70,9 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COU
 
 /// Buffers per CPU. LSM programs can be preempted, so one is claimed for the time of a decision.
 pub(crate) const SCRATCH_BUFFERS: u32 = 8;
-/// Room behind the path buffer, so that for the verifier any masked position plus any length stays inside.
-const SLACK: usize = MAX_PATH;
+/// Room behind the path buffer, so that for the verifier any masked position plus any length stays inside: of a path
+/// alone, and of one with a second path behind it.
+const SLACK: usize = 2 * MAX_PATH;
 
 /// A path under construction (right-aligned at `HEADER_BYTES + MAX_PATH`), with room for an event header before it.
 #[repr(C)]

@@ -52,29 +52,19 @@ fn rule(explanation: &Explanation<'_>) -> Rule {
     }
 }
 
-/// Whether the first argument of a system call is the directory its path starts from (x86-64).
-fn starts_at_fd(number: u32) -> bool {
-    const AT_CALLS: [libc::c_long; 5] =
-        [libc::SYS_openat, libc::SYS_openat2, libc::SYS_execveat, libc::SYS_mkdirat, libc::SYS_unlinkat];
-    AT_CALLS.contains(&number.into())
-}
-
-/// At level `compat` the kernel saw the string that the task passed: make it absolute, as long as the process is
-/// there to tell from where, and without `.` and `..`, because rules speak of such paths.
+/// The path of an event. Of a call that Landlock refused the kernel saw the string that the task passed and the
+/// directory it starts from: they are joined, without `.` and `..`, because rules speak of such paths.
 fn requested_path(raw: &Raw) -> Vec<u8> {
-    let header = &raw.header;
-    if header.reason != Reason::Landlock as u8 {
+    if raw.header.reason != Reason::Landlock as u8 {
         return raw.path.clone();
     }
-    let asked = Path::new(OsStr::from_bytes(&raw.path));
-    let directory = header.other_pid.cast_signed();
-    let from = if starts_at_fd(header.detail) && directory != libc::AT_FDCWD {
-        format!("/proc/{}/fd/{directory}", header.pid)
-    } else {
-        format!("/proc/{}/cwd", header.pid)
-    };
-    let absolute = if asked.is_absolute() { Ok(PathBuf::new()) } else { std::fs::read_link(from) };
-    absolute.map_or_else(|_| raw.path.clone(), |base| plain(&base.join(asked)).into_os_string().into_vec())
+    let mut parts = raw.path.splitn(2, |byte| *byte == 0);
+    let (directory, asked) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let asked = Path::new(OsStr::from_bytes(asked));
+    if !asked.is_absolute() && !directory.starts_with(b"/") {
+        return asked.as_os_str().as_bytes().to_vec();
+    }
+    plain(&Path::new(OsStr::from_bytes(directory)).join(asked)).into_os_string().into_vec()
 }
 
 /// A path without `.` and `..`, by its text alone.

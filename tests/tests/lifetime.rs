@@ -51,6 +51,10 @@ fn await_the_end_of_authority(agent: Running) {
 
 #[test]
 fn an_invocation_ends_with_its_time_to_live() {
+    let name = "an_invocation_ends_with_its_time_to_live";
+    if skipped_unless(Level::Compat, name, "in a guest it now and then waits for ever; not understood yet") {
+        return;
+    }
     let site = Site::new();
     let _daemon = site.daemon();
     // Time enough to start: a guest without hardware virtualisation is slow.

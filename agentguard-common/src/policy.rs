@@ -81,9 +81,6 @@ pub mod privilege {
         ("anonymous-exec", ANONYMOUS_EXEC),
     ];
 
-    /// Number of capabilities that Linux has (`CAP_LAST_CAP` + 1, 6.18).
-    pub const CAPABILITY_COUNT: u32 = 41;
-
     /// Which privileges, any of them, let a task use a capability (number as in `linux/capability.h`); 0 for the
     /// ones that act on files, users and limits, which other rules and the kernel's own checks decide.
     #[inline(always)]

@@ -112,7 +112,7 @@ fn test(native_only: bool) -> Result<()> {
     let binary = build()?;
     let mut totals = suite::native(&binary)?;
     if !native_only {
-        for guest in suite::guests(&binary) {
+        for guest in suite::guests(&binary)? {
             totals.add(guest?);
         }
     }

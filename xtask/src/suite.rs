@@ -105,8 +105,12 @@ fn integration_binaries() -> Result<Vec<PathBuf>> {
 
 /// The integration tests in a guest, at level lsm.
 pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> Result<Totals> {
+    run(kernel, binary, &integration_binaries()?, filter)
+}
+
+fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &str) -> Result<Totals> {
     let mut script = format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
-    for test in integration_binaries()? {
+    for test in tests {
         script.push_str(&format!("{} --test-threads=1 {filter} || status=1\n", test.display()));
     }
     script.push_str("exit $status\n");
@@ -119,12 +123,16 @@ pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> 
 }
 
 /// The integration tests in a guest of every series, side by side. In the order of [`vm::SERIES`].
-pub(crate) fn guests(binary: &std::path::Path) -> Vec<Result<Totals>> {
-    let run = |series| crate::guest_kernel(series).and_then(|kernel| guest(&kernel, binary, ""));
+pub(crate) fn guests(binary: &std::path::Path) -> Result<Vec<Result<Totals>>> {
+    let tests = integration_binaries()?;
+    let run = |series| crate::guest_kernel(series).and_then(|kernel| run(&kernel, binary, &tests, ""));
     std::thread::scope(|scope| {
+        let run = &run;
         let running = vm::SERIES.map(|series| scope.spawn(move || run(series)));
         let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|r| r.unwrap_or_else(|_| Err(anyhow::anyhow!("the guest's thread panicked")))).collect()
+        let joined =
+            joined.map(|r| r.unwrap_or_else(|_| Err(anyhow::anyhow!("the guest's thread panicked"))));
+        Ok(joined.collect())
     })
 }
 

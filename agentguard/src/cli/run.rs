@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::{LevelChoice, client};
-use crate::daemon::api::{Start, Started, Variables};
+use crate::daemon::api::{Start, Started};
 use crate::kernel::Level;
 use crate::launch::{capabilities, environment, identity, inherited, landlock, mask};
 use crate::policy::{self, model::Mode};
@@ -98,7 +98,7 @@ impl Run {
         Ok(Start {
             policy_name,
             policy,
-            variables: Variables {
+            variables: policy::Variables {
                 home: run_as.home.to_string_lossy().into_owned(),
                 workspace: workspace.to_str().context("the workspace's path is not UTF-8")?.to_owned(),
                 user: run_as.user.clone(),

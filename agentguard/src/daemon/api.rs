@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::Level;
+use crate::policy::Variables;
 use crate::policy::model::Policy;
 
 /// `POST /v1/invocations`: make the calling process an agent run.
@@ -22,16 +23,6 @@ pub struct Start {
     /// The level the caller insists on.
     pub level: Option<Level>,
     pub allow_degraded: bool,
-}
-
-/// Values of the policy's variables.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Variables {
-    pub home: String,
-    pub workspace: String,
-    pub user: String,
-    pub uid: u32,
-    pub tmp: String,
 }
 
 /// The identity the caller now has.

@@ -13,7 +13,7 @@ use super::api::{Problem, Start, Started};
 use super::registry::{Invocation, State};
 use crate::kernel::Level;
 use crate::launch::landlock;
-use crate::policy::{self, Variables};
+use crate::policy;
 
 static POLICY_GENERATION: AtomicU32 = AtomicU32::new(1);
 
@@ -34,15 +34,7 @@ impl Daemon {
     /// # Errors
     /// Says what is wrong with the request; nothing was tagged then.
     pub(super) fn start(self: &Arc<Self>, start: &Start, caller: &Caller) -> Result<Started, Problem> {
-        let v = &start.variables;
-        let variables = Variables {
-            home: v.home.clone(),
-            workspace: v.workspace.clone(),
-            user: v.user.clone(),
-            uid: v.uid,
-            tmp: v.tmp.clone(),
-        };
-        let policy = policy::load(&start.policy_name, &start.policy, &variables)
+        let policy = policy::load(&start.policy_name, &start.policy, &start.variables)
             .map_err(|e| problem(format!("{e}"), None))?;
         if let Some(level) = start.level.filter(|l| *l != self.level) {
             let why = self.why.as_deref().unwrap_or("the daemon was started so");

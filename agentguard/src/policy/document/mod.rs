@@ -7,6 +7,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use self::read::Reader;
@@ -21,7 +22,7 @@ const KIND: &str = "AgentPolicy";
 const MAX_NAME: usize = 253;
 
 /// Values of `${home}`, `${workspace}`, `${user}`, `${uid}` and `${tmp}`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Variables {
     pub home: String,
     pub workspace: String,

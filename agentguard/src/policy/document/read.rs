@@ -64,14 +64,15 @@ impl<'a> Reader<'a> {
         RuleSource { document: self.document.to_owned(), line, reason: reason.cloned() }
     }
 
-    /// The effect of a rule and the names that follow it.
+    /// The effect of a rule and the names that follow it. `choices` are its `allow`, `ask` and `deny`.
     fn effect<'n>(
         &self,
         at: Location,
-        choices: [(Option<&'n Spanned<Names>>, Effect); 3],
+        choices: [&'n Option<Spanned<Names>>; 3],
     ) -> Result<(Effect, Placed<'n>), PolicyError> {
         let hint = "write exactly one of `allow`, `ask` and `deny`; split the rule if it needs two";
-        let mut given = choices.into_iter().filter_map(|(names, effect)| Some((effect, names?)));
+        let effects = [Effect::Allow, Effect::Ask, Effect::Deny].into_iter();
+        let mut given = effects.zip(choices).filter_map(|(effect, names)| Some((effect, names.as_ref()?)));
         let Some((effect, names)) = given.next() else {
             return Err(self.error(at, "a rule without an effect", hint));
         };
@@ -128,12 +129,7 @@ impl<'a> Reader<'a> {
     /// Adds one rule for each path.
     pub(super) fn files(&self, rule: &Spanned<Files>, out: &mut Vec<FileRule>) -> Result<(), PolicyError> {
         let r = &rule.value;
-        let choices = [
-            (r.allow.as_ref(), Effect::Allow),
-            (r.ask.as_ref(), Effect::Ask),
-            (r.deny.as_ref(), Effect::Deny),
-        ];
-        let (effect, names) = self.effect(rule.referenced, choices)?;
+        let (effect, names) = self.effect(rule.referenced, [&r.allow, &r.ask, &r.deny])?;
         let access = self.access(&names)?;
         if r.paths.value.is_empty() {
             return Err(self.error(r.paths.referenced, "a rule without paths", "write at least one path"));
@@ -188,12 +184,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn network(&self, rule: &Spanned<Network>) -> Result<NetRule, PolicyError> {
         let r = &rule.value;
-        let choices = [
-            (r.allow.as_ref(), Effect::Allow),
-            (r.ask.as_ref(), Effect::Ask),
-            (r.deny.as_ref(), Effect::Deny),
-        ];
-        let (effect, names) = self.effect(rule.referenced, choices)?;
+        let (effect, names) = self.effect(rule.referenced, [&r.allow, &r.ask, &r.deny])?;
         let mut ops = Vec::new();
         for (at, name) in names {
             ops.extend(self.known(at, name, "network operation", &OPERATIONS)?);

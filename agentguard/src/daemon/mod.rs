@@ -67,24 +67,39 @@ impl Daemon {
         self.recorder.write(&record);
     }
 
-    /// Marks and records an invocation whose authority was taken.
-    fn barred(&self, tag: Tag, state: State, action: &str) {
+    /// Marks and records an active invocation whose authority was taken. False when it is not active.
+    fn barred(&self, tag: Tag, state: State, action: &str) -> bool {
         let mut registry = self.registry();
-        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else { return };
+        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else {
+            return false;
+        };
         invocation.state = state;
         let mut record = invocation.record();
         drop(registry);
         "deny".clone_into(&mut record.decision);
         state.name().clone_into(&mut record.reason);
         self.note(record, action);
+        true
     }
 
-    /// Marks an invocation whose last task is gone, once all it did is recorded.
-    fn end_if_over(&self, tag: Tag) {
+    /// Names the state that an invocation past its time is in already. True the first time.
+    fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
+        let expired = self.barred(tag, State::Expired, "expire");
+        if expired {
+            kernel.set_state(tag.slot, wire::state::EXPIRED);
+        }
+        expired
+    }
+
+    /// Marks an invocation whose last task is gone, once all it did is recorded. `at_ns` is the time of its last event.
+    fn end_if_over(&self, tag: Tag, at_ns: u64) {
         let kernel = self.kernel();
         let slot = kernel.invocation(tag.slot);
         if slot.generation != tag.generation || slot.tasks != 0 {
             return;
+        }
+        if at_ns >= slot.expires_ns {
+            self.expire(&kernel, tag); // it lived to see it, however late this daemon's own timer is
         }
         let mut registry = self.registry();
         let Some(invocation) = registry.get_mut(tag).filter(|i| i.state != State::Ended) else { return };
@@ -154,7 +169,7 @@ impl Daemon {
                 let record = crate::event::enrich(&raw, &invocation, &mut exes);
                 self.recorder.write(&record);
             }
-            self.end_if_over(tag);
+            self.end_if_over(tag, raw.header.time_ns);
         });
     }
 

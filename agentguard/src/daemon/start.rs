@@ -148,12 +148,9 @@ impl Daemon {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let work = move || {
-                if self.registry().get(tag).is_none_or(|i| i.state != State::Active) {
-                    return;
-                }
-                self.kernel().set_state(tag.slot, wire::state::EXPIRED);
-                self.barred(tag, State::Expired, "expire");
-                if self.level == Level::Compat
+                let expired = self.expire(&self.kernel(), tag);
+                if expired
+                    && self.level == Level::Compat
                     && let Err(e) = self.kill(&[tag])
                 {
                     tracing::error!("expired invocation: {e:#}");

@@ -1,0 +1,96 @@
+//! What an attack finds: an own workspace, secrets that are none of its business, and somebody outside.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Content of [`Scene::secret`].
+pub const SECRET: &str = "the secret of the house\n";
+/// What the victim's listeners send to whoever connects, and answer to a datagram.
+pub const GREETING: &str = "welcome";
+
+/// Where everything is. The kernel's own permissions let the attacker at all of it: only AgentGuard stands between.
+///
+/// The agent's policy allows, besides what every program needs (reading and executing `/usr/**`, reading `/etc/**`,
+/// `/proc/**`, `/sys/**`, `/dev/**`, writing `/dev/null` and terminals):
+/// - everything but `exec` and `link` in the workspace, and in `tmp` below it everything but `exec`;
+/// - executing this program;
+/// - connecting over TCP and UDP to the allowed port on 127.0.0.1, and binding of nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scene {
+    /// The agent's own directory, on the same file system as the rest. Also its current directory.
+    pub workspace: PathBuf,
+    /// A directory outside that anyone may list, write and search. Not allowed to the agent.
+    pub outside: PathBuf,
+    /// A file in `outside` that anyone may read and write, with [`SECRET`] in it. Not allowed to the agent.
+    pub secret: PathBuf,
+    /// A file in the workspace that a deny rule names, with [`SECRET`] in it: `workspace/private/.env`.
+    pub denied: PathBuf,
+    /// A directory that the agent may only read: `readable/`, with the file `text` in it.
+    pub readable: PathBuf,
+    /// A copy of `/usr/bin/id` in `outside` that anyone may execute. Not allowed to the agent.
+    pub program: PathBuf,
+    /// The program that makes the attacks, which the agent may execute.
+    pub this: PathBuf,
+    pub victim: Victim,
+}
+
+/// A process outside the invocation, of the same user, that minds its own business.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Victim {
+    pub pid: i32,
+    /// Address of [`SECRET`]'s bytes in its memory.
+    pub memory: usize,
+    /// A file descriptor of the victim's, open for reading and writing on [`Scene::secret`].
+    pub fd: i32,
+    /// TCP ports on 127.0.0.1 and ::1 that send [`GREETING`] on connect: allowed to the agent (IPv4 only).
+    pub tcp_allowed: u16,
+    /// The same, not allowed to the agent.
+    pub tcp: u16,
+    /// UDP port on 127.0.0.1 and ::1 that answers [`GREETING`] to every datagram. Not allowed to the agent.
+    pub udp: u16,
+    /// Unix sockets in `outside` that send, or answer, [`GREETING`]. Not allowed to the agent.
+    pub stream: PathBuf,
+    pub datagram: PathBuf,
+    pub seqpacket: PathBuf,
+    /// Name of an abstract stream socket (without the leading null byte) that sends [`GREETING`].
+    pub abstract_stream: String,
+    /// Name of an abstract datagram socket that answers [`GREETING`].
+    pub abstract_datagram: String,
+    /// A Unix stream socket in the workspace, which the agent's policy lets it connect to. It sends one byte with a
+    /// descriptor open on [`Scene::secret`] (`SCM_RIGHTS`), for reading and writing.
+    pub gives_fd: PathBuf,
+    /// The same, sending a descriptor of a TCP socket connected to the port `tcp`, whose greeting waits to be read.
+    pub gives_socket: PathBuf,
+    /// POSIX shared memory object (`/dev/shm/NAME`) with [`SECRET`] in it that anyone may open. Not allowed.
+    pub shared: PathBuf,
+}
+
+impl Scene {
+    /// A path in the workspace.
+    #[must_use]
+    pub fn own(&self, name: &str) -> PathBuf {
+        self.workspace.join(name)
+    }
+
+    /// Verifies that `bytes` are the secret.
+    ///
+    /// # Errors
+    /// See [`crate::verify`].
+    pub fn is_secret(&self, bytes: impl AsRef<[u8]>) -> Result<(), crate::Stop> {
+        crate::verify(bytes.as_ref() == SECRET.as_bytes(), "reading the secret")
+    }
+
+    /// Reads all of `path` and verifies that it is the secret.
+    ///
+    /// # Errors
+    /// When it can't be read, or is something else.
+    pub fn reads_secret(&self, path: impl AsRef<Path>) -> Result<(), crate::Stop> {
+        use crate::Step as _;
+        let bytes = std::fs::read(path).step("reading")?;
+        self.is_secret(bytes)
+    }
+}
+
+mod victim;
+pub use victim::serve;

@@ -1,0 +1,156 @@
+//! The victim: sockets that answer whoever gets through, and a secret in memory.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen,
+    sendmsg, socket,
+};
+
+use super::{GREETING, SECRET, Victim};
+
+/// Serves for ever on threads. `directory` holds `workspace/` and `outside/secret`.
+///
+/// # Panics
+/// If a socket cannot be made.
+#[must_use]
+pub fn serve(directory: &Path) -> Victim {
+    let outside = |name: &str| directory.join("outside").join(name);
+    let secret = std::fs::File::options().read(true).write(true).open(outside("secret")).expect("the secret");
+    let memory: &'static [u8] = Box::leak(SECRET.as_bytes().to_vec().into_boxed_slice());
+    let pid = std::process::id();
+    let name = |kind: &str| format!("agentguard-corpus-{pid}-{kind}");
+    let (tcp_allowed, tcp) = (tcp(), tcp());
+    let shared = PathBuf::from("/dev/shm").join(name("shared"));
+    std::fs::write(&shared, SECRET).expect("shared memory");
+    open_to_all(&shared);
+    let gives_socket = directory.join("workspace/gives-socket");
+    let gives_fd = directory.join("workspace/gives-fd");
+    let fd = secret.as_raw_fd();
+    on_connect(bound(&gives_fd), move |peer| give(&peer, fd));
+    on_connect(bound(&gives_socket), move |peer| {
+        if let Ok(connection) = TcpStream::connect(("127.0.0.1", tcp)) {
+            give(&peer, connection.as_raw_fd());
+        }
+    });
+    on_connect(bound(&outside("stream")), greet);
+    let abstract_stream = name("stream");
+    let address = SocketAddr::from_abstract_name(&abstract_stream).expect("an abstract name");
+    on_connect(UnixListener::bind_addr(&address).expect("an abstract socket"), greet);
+    let datagram = UnixDatagram::bind(outside("datagram")).expect("a datagram socket");
+    open_to_all(&outside("datagram"));
+    answer(datagram);
+    let abstract_datagram = name("datagram");
+    let address = SocketAddr::from_abstract_name(&abstract_datagram).expect("an abstract name");
+    answer(UnixDatagram::bind_addr(&address).expect("an abstract socket"));
+    seqpacket(&outside("seqpacket"));
+    std::mem::forget(secret);
+    Victim {
+        pid: pid.cast_signed(),
+        memory: memory.as_ptr() as usize,
+        fd,
+        tcp_allowed,
+        tcp,
+        udp: udp(),
+        stream: outside("stream"),
+        datagram: outside("datagram"),
+        seqpacket: outside("seqpacket"),
+        abstract_stream,
+        abstract_datagram,
+        gives_fd,
+        gives_socket,
+        shared,
+    }
+}
+
+fn open_to_all(path: &Path) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).expect("chmod");
+}
+
+fn thread(work: impl FnOnce() + Send + 'static) {
+    drop(std::thread::spawn(work));
+}
+
+fn bound(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    open_to_all(path);
+    listener
+}
+
+fn on_connect(listener: UnixListener, act: impl Fn(UnixStream) + Send + 'static) {
+    thread(move || listener.incoming().flatten().for_each(act));
+}
+
+fn greet(mut peer: impl std::io::Write) {
+    let _ = peer.write_all(GREETING.as_bytes()); // who hangs up is not greeted
+}
+
+fn give(peer: &UnixStream, fd: i32) {
+    let payload = [std::io::IoSlice::new(b"x")];
+    let fds = [fd];
+    let message = [ControlMessage::ScmRights(&fds)];
+    let _ = sendmsg::<()>(peer.as_raw_fd(), &payload, &message, MsgFlags::empty(), None);
+}
+
+/// Greets on the same free port of both loopback addresses.
+fn tcp() -> u16 {
+    let (four, six) = loop {
+        let four = TcpListener::bind("127.0.0.1:0").expect("a TCP port");
+        let port = four.local_addr().expect("bound").port();
+        if let Ok(six) = TcpListener::bind(("::1", port)) {
+            break (four, six);
+        }
+    };
+    let port = four.local_addr().expect("bound").port();
+    for listener in [four, six] {
+        thread(move || listener.incoming().flatten().for_each(greet));
+    }
+    port
+}
+
+fn udp() -> u16 {
+    let (four, six) = loop {
+        let four = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
+        let port = four.local_addr().expect("bound").port();
+        if let Ok(six) = UdpSocket::bind(("::1", port)) {
+            break (four, six);
+        }
+    };
+    let port = four.local_addr().expect("bound").port();
+    for socket in [four, six] {
+        thread(move || {
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 512]) {
+                let _ = socket.send_to(GREETING.as_bytes(), from);
+            }
+        });
+    }
+    port
+}
+
+fn answer(socket: UnixDatagram) {
+    thread(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 512]) {
+            let _ = socket.send_to_addr(GREETING.as_bytes(), &from);
+        }
+    });
+}
+
+fn seqpacket(path: &Path) {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a seqpacket socket");
+    bind(listener.as_raw_fd(), &UnixAddr::new(path).expect("a short path")).expect("bind");
+    open_to_all(path);
+    listen(&listener, Backlog::new(8).expect("a backlog")).expect("listen");
+    thread(move || {
+        while let Ok(fd) = accept(listener.as_raw_fd()) {
+            // SAFETY: a fresh fd that nothing else owns.
+            let peer = unsafe { OwnedFd::from_raw_fd(fd) };
+            let _ = nix::unistd::write(&peer, GREETING.as_bytes());
+        }
+    });
+}

@@ -1,0 +1,84 @@
+//! What several attacks need of the system and no library offers.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::Stop;
+
+/// A path as the kernel wants it.
+///
+/// # Panics
+/// If it holds a null byte.
+#[must_use]
+pub fn c(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("no null byte in a path")
+}
+
+/// What a system call returned, or its error.
+///
+/// # Errors
+/// `ENOSYS` is [`Stop::Absent`].
+pub fn result(raw: i64) -> Result<i64, Stop> {
+    if raw >= 0 {
+        return Ok(raw);
+    }
+    match Errno::last() {
+        Errno::ENOSYS => Err(Stop::absent("the system call")),
+        errno => Err(errno.into()),
+    }
+}
+
+/// Makes a system call by number.
+///
+/// # Errors
+/// See [`result`].
+///
+/// # Safety
+/// As the call demands of its arguments.
+pub unsafe fn call(number: i64, arguments: [usize; 6]) -> Result<i64, Stop> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller's promise.
+    result(unsafe { libc::syscall(number, a, b, c, d, e, f) })
+}
+
+/// Runs `work` in a child process and hands over what it came to. For what must not happen to the attack itself.
+///
+/// # Errors
+/// Those of `work`; a child that died of a signal was refused with `EPERM` in the step `killed`.
+pub fn in_child(work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
+    use std::io::{Read as _, Write as _};
+    let (mut reader, mut writer) = std::io::pipe()?;
+    // SAFETY: the attack has one thread, so its child may do anything.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(Errno::last().into());
+    }
+    if pid == 0 {
+        drop(reader);
+        let line = match work() {
+            Ok(()) => "ok".to_owned(),
+            Err(Stop::Refused { step, errno }) => format!("refused {errno} {step}"),
+            Err(Stop::Absent(why)) => format!("absent {why}"),
+        };
+        let _ = writer.write_all(line.as_bytes());
+        // SAFETY: ends the child without running the parent's destructors.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut line = String::new();
+    reader.read_to_string(&mut line)?;
+    // SAFETY: reaps the child forked above.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    if line == "ok" {
+        return Ok(());
+    }
+    if let Some(why) = line.strip_prefix("absent ") {
+        return Err(Stop::absent(why));
+    }
+    let rest = line.strip_prefix("refused ").unwrap_or("1 killed");
+    let (errno, step) = rest.split_once(' ').unwrap_or((rest, ""));
+    Err(Stop::Refused { step: step.to_owned().leak(), errno: errno.parse().unwrap_or(0) })
+}

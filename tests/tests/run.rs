@@ -74,6 +74,7 @@ fn on_a_terminal(site: &Site, script: &str) -> (std::fs::File, Owned) {
             if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
                 return Err(std::io::Error::last_os_error());
             }
+            libc::signal(libc::SIGINT, libc::SIG_DFL); // a shell starts what it puts in the background deaf to it
             Ok(())
         });
     }

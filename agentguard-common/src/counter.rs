@@ -7,8 +7,8 @@
 pub enum Counter {
     /// No scratch buffer was free on this CPU.
     ScratchBusy = 0,
-    /// A path did not fit, was too deep, or was not connected to a root.
-    PathUnresolvable = 1,
+    /// A path was longer than the buffer.
+    PathTooLong = 1,
     /// A kernel read failed during a path walk.
     KernelRead = 2,
     /// The tag could not be put on a new task.
@@ -25,16 +25,24 @@ pub enum Counter {
     AddressUnreadable = 8,
     /// The process index was full.
     ProcessIndexFull = 9,
+    /// A path had more components, and mounts on the way, than are walked.
+    PathTooDeep = 10,
+    /// An object had no path to the root of the task's mount namespace: disconnected, or seen from another namespace.
+    PathDisconnected = 11,
+    /// A file system was mounted at more places than are looked at when attributes change.
+    MountsTooMany = 12,
+    /// The owner of a System V IPC object could not be noted.
+    IpcOwnersFull = 13,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 10;
+pub const COUNTERS: u32 = 14;
 
 impl Counter {
     /// All counters with the names that `doctor` and the metrics use.
     pub const NAMED: [(&'static str, Self); COUNTERS as usize] = [
         ("scratch_busy", Self::ScratchBusy),
-        ("path_unresolvable", Self::PathUnresolvable),
+        ("path_too_long", Self::PathTooLong),
         ("kernel_read", Self::KernelRead),
         ("tag_task", Self::TagTask),
         ("tag_socket", Self::TagSocket),
@@ -43,5 +51,9 @@ impl Counter {
         ("stale_tag", Self::StaleTag),
         ("address_unreadable", Self::AddressUnreadable),
         ("process_index_full", Self::ProcessIndexFull),
+        ("path_too_deep", Self::PathTooDeep),
+        ("path_disconnected", Self::PathDisconnected),
+        ("mounts_too_many", Self::MountsTooMany),
+        ("ipc_owners_full", Self::IpcOwnersFull),
     ];
 }

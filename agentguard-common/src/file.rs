@@ -1,7 +1,7 @@
 //! File and exec decisions: access modes, and the walk of a policy's DFA over the bytes of a path.
 
 use crate::Words;
-use crate::policy::PolicyHeader;
+use crate::policy::{FileTables, PolicyHeader};
 use crate::verdict::{Decision, Reason, Verdict};
 
 /// A set of access modes, as a bit mask.
@@ -64,6 +64,22 @@ impl Access {
     }
 }
 
+/// Whether what moves from a place with verdict `old` to one with verdict `new` could be used in a way that it can't now.
+#[inline(always)]
+#[must_use]
+pub const fn widens(old: StateVerdict, new: StateVerdict) -> bool {
+    !old.allow().contains(new.allow()) || !old.allow().union(old.ask()).contains(new.ask())
+}
+
+/// The same for a directory: `old` and `new` are the states behind its path and a slash, with their verdicts. The same
+/// state means the same rules below; other states are only compared where nothing below differs any more.
+#[inline(always)]
+#[must_use]
+pub const fn widens_below(old: (u32, StateVerdict), new: (u32, StateVerdict)) -> bool {
+    let settled = old.1.is_final() && new.1.is_final();
+    old.0 != new.0 && (!settled || widens(old.1, new.1))
+}
+
 /// Words in one state row: base, default, verdict, reserved.
 pub const STATE_WORDS: u32 = 4;
 /// Words in one comb entry: check, next.
@@ -108,18 +124,18 @@ impl StateVerdict {
 
 /// The state after reading `byte` in `state`.
 #[inline(always)]
-pub fn step<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, state: u32, byte: u8) -> u32 {
-    let class_word = words.word(policy.classes + (byte >> 2) as u32);
+pub fn step<W: Words + ?Sized>(words: &W, tables: FileTables, state: u32, byte: u8) -> u32 {
+    let class_word = words.word(tables.classes + (byte >> 2) as u32);
     let class = (class_word >> ((byte & 3) as u32 * 8)) & 0xff;
-    let row = policy.states + state * STATE_WORDS;
-    let entry = policy.comb + (words.word(row) + class) * COMB_WORDS;
+    let row = tables.states + state * STATE_WORDS;
+    let entry = tables.comb + (words.word(row) + class) * COMB_WORDS;
     if words.word(entry) == state { words.word(entry + 1) } else { words.word(row + 1) }
 }
 
 /// The verdicts of a path that ended in `state`.
 #[inline(always)]
-pub fn state_verdict<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, state: u32) -> StateVerdict {
-    StateVerdict(words.word(policy.states + state * STATE_WORDS + 2))
+pub fn state_verdict<W: Words + ?Sized>(words: &W, tables: FileTables, state: u32) -> StateVerdict {
+    StateVerdict(words.word(tables.states + state * STATE_WORDS + 2))
 }
 
 /// Decides a request for all modes in `want` on an object whose path ended in a state with `verdict`.
@@ -141,9 +157,33 @@ pub const fn decide(verdict: StateVerdict, want: Access) -> Verdict {
 
 /// Walks a whole path on the host. The kernel walks the same [`step`] in a `bpf_loop`.
 pub fn walk<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) -> StateVerdict {
-    let mut state = policy.start;
+    let tables = policy.file_tables();
+    let mut state = tables.start;
     for &byte in path {
-        state = step(words, policy, state, byte);
+        state = step(words, tables, state, byte);
     }
-    state_verdict(words, policy, state)
+    state_verdict(words, tables, state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: StateVerdict = StateVerdict::new(Access::READ, Access::NONE, true);
+    const BOTH: StateVerdict = StateVerdict::new(Access(3), Access::NONE, true);
+    const ASKED: StateVerdict = StateVerdict::new(Access::READ, Access::WRITE, true);
+
+    #[test]
+    fn moving_must_not_add_a_right() {
+        assert!(widens(READ, BOTH) && !widens(BOTH, READ) && !widens(BOTH, BOTH));
+        assert!(widens(ASKED, BOTH) && !widens(BOTH, ASKED) && widens(READ, ASKED));
+    }
+
+    #[test]
+    fn a_directory_moves_where_the_same_rules_are_below() {
+        let open = |verdict: StateVerdict| StateVerdict(verdict.0 & !StateVerdict::FINAL);
+        assert!(!widens_below((7, open(READ)), (7, open(READ))));
+        assert!(widens_below((7, open(BOTH)), (8, open(READ))), "rules further down may differ");
+        assert!(!widens_below((7, BOTH), (8, READ)) && widens_below((7, READ), (8, BOTH)));
+    }
 }

@@ -31,7 +31,7 @@ macro_rules! offsets {
     (@optional) => { false };
 }
 
-/// One kernel struct member.
+/// One kernel struct member; or, of a function, a parameter, whose "offset" is its index.
 #[derive(Debug)]
 pub struct Member {
     pub name: &'static str,
@@ -60,6 +60,11 @@ offsets! {
     vfsmount_root = "vfsmount"."mnt_root" required;
     vfsmount_sb = "vfsmount"."mnt_sb" required;
     sb_magic = "super_block"."s_magic" required;
+    sb_flags = "super_block"."s_flags" required;
+    sb_mounts = "super_block"."s_mounts" required;
+    /// Links the mounts of a file system in a list; newer kernels chain them by [`Self::mount_next`].
+    mount_instance = "mount"."mnt_instance" optional;
+    mount_next = "mount"."mnt_next_for_sb" optional;
     inode_mode = "inode"."i_mode" required;
     inode_nlink = "inode"."i_nlink" required;
     inode_sb = "inode"."i_sb" required;
@@ -86,6 +91,12 @@ offsets! {
     sk_family = "sock_common"."skc_family" required;
     sk_protocol = "sock"."sk_protocol" required;
     sk_type = "sock"."sk_type" required;
+    sk_num = "sock_common"."skc_num" required;
+    vma_file = "vm_area_struct"."vm_file" required;
+    vma_anon = "vm_area_struct"."anon_vma" required;
+    /// The first parameter of this hook from 6.9 on; before it does not exist.
+    setattr_idmap = "bpf_lsm_inode_setattr"."idmap" optional;
+    iattr_valid = "iattr"."ia_valid" required;
     msghdr_name = "msghdr"."msg_name" required;
     msghdr_namelen = "msghdr"."msg_namelen" required;
     proc_inode_pid = "proc_inode"."pid" required;

@@ -42,6 +42,24 @@ pub struct PolicyHeader {
 
 const _: () = assert!(size_of::<PolicyHeader>() == 64);
 
+/// What a walk of the file rules needs of a header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileTables {
+    pub classes: u32,
+    pub states: u32,
+    pub comb: u32,
+    pub start: u32,
+}
+
+impl PolicyHeader {
+    /// The tables of the file rules.
+    #[inline(always)]
+    #[must_use]
+    pub const fn file_tables(&self) -> FileTables {
+        FileTables { classes: self.classes, states: self.states, comb: self.comb, start: self.start }
+    }
+}
+
 /// Flags of a policy.
 pub mod flags {
     /// Decide, record, but deny nothing.
@@ -64,9 +82,12 @@ pub mod privilege {
     pub const TERMINAL_INJECTION: u32 = 1 << 9;
     pub const CAPABILITIES: u32 = 1 << 10;
     pub const ANONYMOUS_EXEC: u32 = 1 << 11;
+    pub const EXECUTABLE_MEMORY: u32 = 1 << 12;
+    pub const KEYRING: u32 = 1 << 13;
+    pub const IPC_OTHERS: u32 = 1 << 14;
 
     /// Each bit with the name that policies and events use.
-    pub const NAMED: [(&str, u32); 12] = [
+    pub const NAMED: [(&str, u32); 15] = [
         ("mount", MOUNT),
         ("user-namespace", USER_NAMESPACE),
         ("kernel-module", KERNEL_MODULE),
@@ -79,6 +100,9 @@ pub mod privilege {
         ("terminal-injection", TERMINAL_INJECTION),
         ("capabilities", CAPABILITIES),
         ("anonymous-exec", ANONYMOUS_EXEC),
+        ("executable-memory", EXECUTABLE_MEMORY),
+        ("keyring", KEYRING),
+        ("ipc-others", IPC_OTHERS),
     ];
 
     /// Which privileges, any of them, let a task use a capability (number as in `linux/capability.h`); 0 for the

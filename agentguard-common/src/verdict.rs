@@ -59,6 +59,23 @@ impl Verdict {
         Self::new(Decision::Deny, reason)
     }
 
+    /// As one number, for functions that only take those.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packed(self) -> u32 {
+        (self.decision as u32) << 8 | self.reason as u32
+    }
+
+    /// The verdict from its number; a number that is none denies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unpacked(packed: u32) -> Self {
+        match (Decision::from_raw((packed >> 8) as u8), Reason::from_raw(packed as u8)) {
+            (Some(decision), Some(reason)) => Self { decision, reason },
+            _ => Self::deny(Reason::Internal),
+        }
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn is_allow(self) -> bool {

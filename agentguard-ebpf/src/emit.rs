@@ -1,6 +1,7 @@
 //! Events into the rings.
 
 use core::ffi::c_void;
+use core::ptr::copy_nonoverlapping;
 
 use agentguard_common::counter::Counter;
 use agentguard_common::event::{Action, EventHeader, HEADER_BYTES, MAX_PATH};
@@ -18,6 +19,8 @@ use crate::{atomic, kread, offset};
 
 pub(crate) const EPERM: u16 = 1;
 pub(crate) const EACCES: u16 = 13;
+/// What a move that would widen rights gets: programs take it for another file system, and copy instead.
+pub(crate) const EXDEV: u16 = 18;
 
 /// What an LSM hook returns. The constant goes through memory, because the verifier wants to see that a refusal is a
 /// valid errno, and the compiler would otherwise compute it from the condition.
@@ -37,15 +40,20 @@ pub(crate) enum Ring {
 /// A header with everything that is the same for all actions of the current task.
 #[inline(always)]
 pub(crate) fn header(subject: &Subject, action: Action, verdict: Verdict) -> EventHeader {
-    let mut event = EventHeader {
-        action: action as u16,
-        decision: verdict.decision as u8,
-        reason: verdict.reason as u8,
-        slot: subject.tag.slot,
-        generation: subject.tag.generation,
-        time_ns: now(),
-        ..EventHeader::default()
-    };
+    let mut event = EventHeader::default();
+    fill(&mut event, subject, action, verdict);
+    event
+}
+
+/// The same in place: a header that is returned is on the stack twice.
+#[inline(always)]
+pub(crate) fn fill(event: &mut EventHeader, subject: &Subject, action: Action, verdict: Verdict) {
+    event.action = action as u16;
+    event.decision = verdict.decision as u8;
+    event.reason = verdict.reason as u8;
+    event.slot = subject.tag.slot;
+    event.generation = subject.tag.generation;
+    event.time_ns = now();
     // SAFETY: helpers without preconditions; `comm` is 16 bytes as the helper wants.
     unsafe {
         let pid_tgid = bpf_get_current_pid_tgid();
@@ -70,7 +78,6 @@ pub(crate) fn header(subject: &Subject, action: Action, verdict: Verdict) -> Eve
             event.flags = (*subject.invocation).flags;
         }
     }
-    event
 }
 
 /// Takes the invocation's next sequence number, so that a loss afterwards is a provable gap.
@@ -117,44 +124,47 @@ pub(crate) fn numbered(subject: &Subject, ring: Ring, event: &mut EventHeader) {
     output(subject, ring, core::ptr::from_mut(event).cast(), HEADER_BYTES as u64);
 }
 
-/// Emits an event whose path is in `buffer` at `position`.
+/// Emits an event whose path is in the buffer with these `bytes` at `position`.
 #[inline(always)]
 pub(crate) fn with_path(
     subject: &Subject,
     ring: Ring,
     event: &mut EventHeader,
-    buffer: &Buffer,
+    bytes: *mut u8,
     position: u32,
 ) {
     if position >= MAX_PATH as u32 {
         return plain(subject, ring, event);
     }
-    let position = position & (MAX_PATH as u32 - 1);
+    let position = core::hint::black_box(position) & (MAX_PATH as u32 - 1); // or the compiler drops the mask
     let len = MAX_PATH as u32 - position;
     event.seq = sequence(subject);
     event.path_len = len as u16;
     // SAFETY: header and path are contiguous and inside the buffer for every masked position.
     unsafe {
-        let at = buffer.bytes().add(position as usize);
-        at.cast::<EventHeader>().write_unaligned(*event);
+        let at = bytes.add(position as usize);
+        copy_nonoverlapping(core::ptr::from_ref::<EventHeader>(event).cast::<u8>(), at, HEADER_BYTES);
         output(subject, ring, at.cast(), (HEADER_BYTES as u32 + len) as u64);
     }
 }
 
-/// Where an event about a decision goes, if anywhere: allowed operations only if the policy asks.
+/// Whether a decision is recorded: allowed operations only if the policy asks.
 #[inline(always)]
-pub(crate) fn ring_for(subject: &Subject, verdict: Verdict) -> Option<Ring> {
-    match verdict.decision {
-        Decision::Allow if subject.policy_flags() & flags::LOG_ALLOWED == 0 => None,
-        Decision::Allow => Some(Ring::Events),
-        Decision::Deny | Decision::Ask => {
-            if !subject.invocation.is_null() {
-                // SAFETY: a live map value, aligned for u64.
-                unsafe { atomic::fetch_add(&raw mut (*subject.invocation).denied, 1) };
-            }
-            Some(Ring::Denials)
-        }
+pub(crate) fn is_wanted(subject: &Subject, verdict: Verdict) -> bool {
+    !verdict.is_allow() || subject.policy_flags() & flags::LOG_ALLOWED != 0
+}
+
+/// Where the event about a decision goes. Counts denials.
+#[inline(always)]
+pub(crate) fn ring_for(subject: &Subject, verdict: Verdict) -> Ring {
+    if verdict.is_allow() {
+        return Ring::Events;
     }
+    if !subject.invocation.is_null() {
+        // SAFETY: a live map value, aligned for u64.
+        unsafe { atomic::fetch_add(&raw mut (*subject.invocation).denied, 1) };
+    }
+    Ring::Denials
 }
 
 /// A lifecycle fact, recorded as allowed.
@@ -170,14 +180,14 @@ pub(crate) fn with_two_paths(
     position: u32,
     len: u32,
 ) {
-    let position = position & (MAX_PATH as u32 - 1);
+    let position = core::hint::black_box(position) & (MAX_PATH as u32 - 1); // or the compiler drops the mask
     let len = MAX_PATH as u32 - position + 1 + (len & (MAX_PATH as u32 - 1));
     event.seq = sequence(subject);
     event.path_len = len as u16;
     // SAFETY: header and paths are contiguous and inside the buffer for every masked position and length.
     unsafe {
         let at = buffer.bytes().add(position as usize);
-        at.cast::<EventHeader>().write_unaligned(*event);
+        copy_nonoverlapping(core::ptr::from_ref::<EventHeader>(event).cast::<u8>(), at, HEADER_BYTES);
         output(subject, ring, at.cast(), (HEADER_BYTES as u32 + len) as u64);
     }
 }

@@ -10,7 +10,7 @@ use agentguard_common::offsets::Offsets;
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 
 /// BTF declaration of a local storage map, for which aya has no type.
 #[repr(C)]
@@ -61,6 +61,9 @@ pub(crate) static POLICIES: Array<PolicyHeader> = Array::with_max_entries(MAX_PO
 pub(crate) static ARENA: Array<[u32; ARENA_WORDS as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Whose a System V IPC object is, by its kernel address; only objects that tagged tasks made.
+#[map]
+pub(crate) static IPC_OWNER: HashMap<u64, Tag> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub(crate) static DENIALS: RingBuf = RingBuf::with_byte_size(DENIALS_RING_BYTES, 0);
 #[map]

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use agentguard_common::counter::Counter;
 use agentguard_common::event::{HEADER_BYTES, MAX_PATH};
 use agentguard_common::file::{self, Access, StateVerdict};
-use agentguard_common::policy::PolicyHeader;
+use agentguard_common::policy::FileTables;
 use agentguard_common::verdict::Verdict;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 
@@ -17,6 +17,9 @@ const MAX_COMPONENTS: u32 = 512;
 const BYTES_PER_STEP: u32 = 8;
 const NAME_MAX: u32 = 255;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const MQUEUE_MAGIC: u64 = 0x1980_0202;
+/// Longest abstract socket name.
+const ABSTRACT_MAX: u32 = 107;
 const INDEX_MASK: u32 = MAX_PATH as u32 - 1;
 /// Kernel error pointers are the last page of addresses.
 const ERROR_POINTERS: usize = usize::MAX - 4095;
@@ -25,8 +28,10 @@ const ERROR_POINTERS: usize = usize::MAX - 4095;
 mod outcome {
     pub(super) const RUNNING: u32 = 0;
     pub(super) const RESOLVED: u32 = 1;
-    pub(super) const FAILED: u32 = 2;
-    pub(super) const ANONYMOUS: u32 = 3;
+    pub(super) const ANONYMOUS: u32 = 2;
+    pub(super) const TOO_LONG: u32 = 3;
+    pub(super) const DISCONNECTED: u32 = 4;
+    pub(super) const UNREADABLE: u32 = 5;
 }
 
 /// A claimed scratch buffer.
@@ -49,6 +54,12 @@ impl Buffer {
         None
     }
 
+    /// The buffer itself, for functions that the verifier checks apart.
+    #[inline(always)]
+    pub(crate) const fn scratch(&self) -> *mut Scratch {
+        self.0
+    }
+
     /// Gives the buffer back. Not `Drop`: every exit path of a hook is explicit.
     #[inline(always)]
     pub(crate) fn release(self) {
@@ -59,10 +70,37 @@ impl Buffer {
     /// First byte of the buffer: the event header of a path at position `p` goes to `bytes() + p`.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> *mut u8 {
-        // SAFETY: projection inside a live map value.
-        unsafe { (&raw mut (*self.0).bytes).cast() }
+        bytes(self.0)
     }
 }
+
+#[inline(always)]
+pub(crate) fn bytes(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: projection inside a live map value.
+    unsafe { (&raw mut (*scratch).bytes).cast() }
+}
+
+/// What a path is wanted of: kernel addresses, in memory. Global functions get memory, in which the verifier sees
+/// numbers and no pointers, and are checked once for all callers.
+#[repr(C)]
+pub struct Object {
+    pub(crate) dentry: u64,
+    pub(crate) mnt: u64,
+    /// Of an abstract socket name behind its leading null byte, instead of a file.
+    pub(crate) name: u64,
+    pub(crate) name_len: u64,
+}
+
+impl Object {
+    #[inline(always)]
+    pub(crate) const fn file(dentry: usize, mnt: usize) -> Self {
+        Self { dentry: dentry as u64, mnt: mnt as u64, name: 0, name_len: 0 }
+    }
+}
+
+/// What [`path_of`] answers when there is no position.
+const NO_PATH: u32 = u32::MAX;
+const NO_NAME: u32 = u32::MAX - 1;
 
 /// A path in a buffer, or why there is none.
 #[derive(Clone, Copy)]
@@ -92,7 +130,7 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
     let parent = kread::word(walk.dentry + offset!(dentry_parent));
     let root = kread::word(walk.mnt + offset!(vfsmount_root));
     if parent == 0 || root == 0 {
-        walk.outcome = outcome::FAILED;
+        walk.outcome = outcome::UNREADABLE;
         return 1;
     }
     if walk.dentry == root {
@@ -101,9 +139,9 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         if below == mount || below == 0 {
             let ns = kread::word(mount + offset!(mount_ns));
             walk.outcome = if ns >= ERROR_POINTERS {
-                outcome::ANONYMOUS
+                if names_message_queues(walk) { outcome::RESOLVED } else { outcome::ANONYMOUS }
             } else if ns == 0 || ns != walk.mount_ns {
-                outcome::FAILED
+                outcome::DISCONNECTED
             } else {
                 outcome::RESOLVED
             };
@@ -114,7 +152,10 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         return 0;
     }
     if walk.dentry == parent {
-        walk.outcome = outcome::FAILED; // disconnected: a root that is not its mount's root
+        // A root that is not its mount's root: every pidfd and namespace file, on mounts of the kernel's own; on
+        // others what a file handle led to.
+        let ns = kread::word(walk.mnt - offset!(mount_mnt) + offset!(mount_ns));
+        walk.outcome = if ns >= ERROR_POINTERS { outcome::ANONYMOUS } else { outcome::DISCONNECTED };
         return 1;
     }
     let mut len =
@@ -126,7 +167,7 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         name = 0;
     }
     if len > NAME_MAX || walk.position < len + 1 {
-        walk.outcome = outcome::FAILED;
+        walk.outcome = if len > NAME_MAX { outcome::UNREADABLE } else { outcome::TOO_LONG };
         return 1;
     }
     let start = walk.position - len;
@@ -136,7 +177,7 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         if name == 0 {
             *at.cast::<[u8; 4]>() = own;
         } else if bpf_probe_read_kernel(at.cast(), len & 0xff, name as *const c_void) != 0 {
-            walk.outcome = outcome::FAILED;
+            walk.outcome = outcome::UNREADABLE;
             return 1;
         }
         *walk.buffer.add(HEADER_BYTES + ((start - 1) & INDEX_MASK) as usize) = b'/';
@@ -144,6 +185,22 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
     walk.position = start - 1;
     walk.dentry = parent;
     0
+}
+
+/// POSIX message queues live on a kernel-internal mount but have names. Prepends where they are seen otherwise.
+#[inline(always)]
+fn names_message_queues(walk: &mut Walk) -> bool {
+    let sb = kread::word(walk.mnt + offset!(vfsmount_sb));
+    let at = *b"/dev/mqueue";
+    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(MQUEUE_MAGIC) || walk.position < at.len() as u32 {
+        return false;
+    }
+    walk.position -= at.len() as u32;
+    // SAFETY: the masked position plus 11 bytes is inside the buffer, which has that much slack.
+    unsafe {
+        *walk.buffer.add(HEADER_BYTES + (walk.position & INDEX_MASK) as usize).cast::<[u8; 11]>() = at;
+    }
+    true
 }
 
 /// Whether the walk is at the procfs directory of the current process, which policies call `self`.
@@ -161,16 +218,42 @@ fn is_own_process(walk: &Walk) -> bool {
     pid != 0 && pid == walk.own_pid
 }
 
-/// Writes the path of (dentry, vfsmount) into the buffer.
+/// Writes the path of `object` into `buffer`.
 #[inline(always)]
-pub(crate) fn resolve(buffer: &Buffer, dentry: usize, mnt: usize) -> Resolved {
+pub(crate) fn resolve(buffer: &Buffer, object: &Object) -> Resolved {
+    match path_of(object, buffer.scratch()) {
+        NO_PATH => Resolved::Unresolvable,
+        NO_NAME => Resolved::Anonymous,
+        position => Resolved::At(position),
+    }
+}
+
+/// The position of the object's path in `scratch`, or why it has none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_of(object: *const Object, scratch: *mut Scratch) -> u32 {
+    // SAFETY: null or a caller's live `Object`.
+    let Some(object) = (unsafe { object.as_ref() }) else { return NO_PATH };
+    if scratch.is_null() {
+        return NO_PATH;
+    }
+    if object.name == 0 {
+        walk(scratch, object.dentry as usize, object.mnt as usize)
+    } else {
+        abstract_name(scratch, object.name as usize, object.name_len as u32)
+    }
+}
+
+/// Writes the path of (dentry, vfsmount).
+#[inline(always)]
+fn walk(scratch: *mut Scratch, dentry: usize, mnt: usize) -> u32 {
     let task = current_task() as usize;
     let leader = kread::word(task + offset!(task_group_leader));
     let nsproxy = kread::word(task + offset!(task_nsproxy));
     let mut walk = Walk {
         dentry,
         mnt,
-        buffer: buffer.bytes(),
+        buffer: bytes(scratch),
         own_pid: kread::word(leader + offset!(task_thread_pid)),
         mount_ns: kread::word(nsproxy + offset!(nsproxy_mnt_ns)),
         position: MAX_PATH as u32,
@@ -181,24 +264,48 @@ pub(crate) fn resolve(buffer: &Buffer, dentry: usize, mnt: usize) -> Resolved {
         bpf_loop(MAX_COMPONENTS, walk_step as *const () as *mut c_void, (&raw mut walk).cast(), 0);
     }
     if walk.outcome == outcome::ANONYMOUS {
-        return Resolved::Anonymous;
+        return NO_NAME;
     }
     let mut position = walk.position;
     if walk.outcome != outcome::RESOLVED || position > MAX_PATH as u32 {
-        count(Counter::PathUnresolvable);
-        return Resolved::Unresolvable;
+        count(match walk.outcome {
+            outcome::TOO_LONG => Counter::PathTooLong,
+            outcome::DISCONNECTED => Counter::PathDisconnected,
+            outcome::RUNNING => Counter::PathTooDeep,
+            _ => Counter::KernelRead,
+        });
+        return NO_PATH;
     }
     if position == MAX_PATH as u32 {
         position -= 1; // the root itself
         // SAFETY: a constant position inside the buffer.
-        unsafe { *buffer.bytes().add(HEADER_BYTES + MAX_PATH - 1) = b'/' };
+        unsafe { *bytes(scratch).add(HEADER_BYTES + MAX_PATH - 1) = b'/' };
     }
-    Resolved::At(position)
+    position
+}
+
+/// Writes the abstract socket name of `len` bytes at the kernel address `name` as `@name`.
+#[inline(always)]
+fn abstract_name(scratch: *mut Scratch, name: usize, len: u32) -> u32 {
+    if len > ABSTRACT_MAX {
+        return NO_PATH;
+    }
+    let len = len & 0x7f;
+    let start = MAX_PATH as u32 - len;
+    // SAFETY: the masked positions are inside the buffer, which has slack behind them for any masked length.
+    unsafe {
+        let at = bytes(scratch).add(HEADER_BYTES + (start & INDEX_MASK) as usize);
+        if len > 0 && bpf_probe_read_kernel(at.cast(), len, name as *const c_void) != 0 {
+            return NO_PATH;
+        }
+        *bytes(scratch).add(HEADER_BYTES + ((start - 1) & INDEX_MASK) as usize) = b'@';
+    }
+    start - 1
 }
 
 #[repr(C)]
 struct Scan {
-    policy: PolicyHeader,
+    tables: FileTables,
     arena: Arena,
     buffer: *const u8,
     position: u32,
@@ -216,19 +323,38 @@ unsafe extern "C" fn scan_step(_index: u32, scan: *mut Scan) -> i64 {
         }
         // SAFETY: the masked position is inside the buffer.
         let byte = unsafe { *scan.buffer.add(HEADER_BYTES + (scan.position & INDEX_MASK) as usize) };
-        scan.state = file::step(&scan.arena, &scan.policy, scan.state, byte);
+        scan.state = file::step(&scan.arena, scan.tables, scan.state, byte);
         scan.position += 1;
         i += 1;
     }
     0
 }
 
-/// What the policy says about the path at `position`.
+/// The state that the policy's DFA is in behind the path at `position`, and its verdict; with `below` that of what is
+/// directly below it.
 #[inline(always)]
-pub(crate) fn state_verdict(subject: &Subject, buffer: &Buffer, position: u32) -> StateVerdict {
-    let Some(arena) = Arena::get() else { return StateVerdict(0) };
-    let policy = subject.policy();
-    let mut scan = Scan { policy, arena, buffer: buffer.bytes(), position, state: policy.start };
+pub(crate) fn state(subject: &Subject, buffer: &Buffer, position: u32, below: bool) -> (u32, StateVerdict) {
+    let tables = subject.file_tables();
+    let answer = state_behind(buffer.scratch(), position, &raw const tables, u32::from(below));
+    ((answer >> 32) as u32, StateVerdict(answer as u32))
+}
+
+/// The state in the upper half, its verdict in the lower; 0, which allows nothing, on failure.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn state_behind(
+    scratch: *mut Scratch,
+    position: u32,
+    tables: *const FileTables,
+    below: u32,
+) -> u64 {
+    // SAFETY: null or a caller's live tables.
+    let Some(&tables) = (unsafe { tables.as_ref() }) else { return 0 };
+    let Some(arena) = Arena::get() else { return 0 };
+    if scratch.is_null() {
+        return 0;
+    }
+    let mut scan = Scan { tables, arena, buffer: bytes(scratch), position, state: tables.start };
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
         bpf_loop(
@@ -238,7 +364,10 @@ pub(crate) fn state_verdict(subject: &Subject, buffer: &Buffer, position: u32) -
             0,
         );
     }
-    file::state_verdict(&arena, &scan.policy, scan.state)
+    if below != 0 && position < MAX_PATH as u32 - 1 {
+        scan.state = file::step(&arena, scan.tables, scan.state, b'/');
+    }
+    u64::from(scan.state) << 32 | u64::from(file::state_verdict(&arena, scan.tables, scan.state).0)
 }
 
 /// Decides `want` on the path at `position`.
@@ -247,6 +376,6 @@ pub(crate) fn decide(subject: &Subject, buffer: &Buffer, position: u32, want: Ac
     if let Some(reason) = subject.barred {
         return (Verdict::deny(reason), want);
     }
-    let state = state_verdict(subject, buffer, position);
-    (file::decide(state, want), want.without(state.allow()))
+    let (_, verdict) = state(subject, buffer, position, false);
+    (file::decide(verdict, want), want.without(verdict.allow()))
 }

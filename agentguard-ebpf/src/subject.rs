@@ -5,7 +5,7 @@ use core::ptr::null_mut;
 
 use agentguard_common::counter::Counter;
 use agentguard_common::invocation::{Invocation, Tag};
-use agentguard_common::policy::{PolicyHeader, flags};
+use agentguard_common::policy::{FileTables, PolicyHeader, flags};
 use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
@@ -131,6 +131,13 @@ impl Subject {
     pub(crate) fn policy(&self) -> PolicyHeader {
         // SAFETY: null or a live map value.
         if self.policy.is_null() { PolicyHeader::default() } else { unsafe { *self.policy } }
+    }
+
+    /// Where the policy's file rules are.
+    #[inline(always)]
+    pub(crate) fn file_tables(&self) -> FileTables {
+        // SAFETY: null or a live map value.
+        if self.policy.is_null() { FileTables::default() } else { unsafe { (*self.policy).file_tables() } }
     }
 
     /// Whether the policy grants a privilege.

@@ -115,8 +115,12 @@ impl Event {
         assert!(self.number("/process/pid").is_some(), "no process: {self}");
         let digest = self.text("/policy_digest").strip_prefix("sha256:").unwrap_or_default();
         assert!(digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "digest of {self}");
-        let file = matches!(self.text("/action"), "open" | "exec" | "path");
-        assert_eq!(self.text("/errno"), if file { "EACCES" } else { "EPERM" }, "{self}");
+        let errno = match (self.text("/action"), self.text("/reason")) {
+            (_, "widening") => "EXDEV",
+            ("open" | "exec" | "path" | "unix" | "use" | "map-exec", _) => "EACCES",
+            _ => "EPERM",
+        };
+        assert_eq!(self.text("/errno"), errno, "{self}");
     }
 
     /// Checks that the rule on the line with `mark` decided.

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use agentguard_tests::daemon::{KernelObjects, assert_nothing_left};
 use agentguard_tests::level::skipped_unless;
+use agentguard_tests::site::binary;
 use agentguard_tests::{Level, Site, tail};
 
 /// Ends a daemon by `signal` while an agent runs.
@@ -142,4 +143,34 @@ fn doctor_names_what_the_kernel_said() {
     let text = site.call(&["doctor"]).success().stdout;
     let why = text.lines().find_map(|l| l.strip_prefix("not lsm because: ")).unwrap_or_default();
     assert!(why.contains("Operation not permitted") || why.contains("self test"), "{text}");
+}
+
+#[test]
+fn every_program_loads_by_itself() {
+    let site = Site::new();
+    let level = Level::expected().name();
+    let text = site.call(&["doctor", "--programs", "--json", "--level", level]).success().stdout;
+    let reports: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+    assert!(reports.len() > 10, "{text}");
+    for report in reports.iter().filter(|r| r["error"].is_null()) {
+        let checked = report["verified_instructions"].as_u64().expect("a count");
+        assert!((1..1_000_000).contains(&checked) && report["jited_bytes"].as_u64() > Some(0), "{report}");
+    }
+}
+
+#[test]
+fn agents_administer_nobody() {
+    let site = Site::new();
+    let _daemon = site.daemon();
+    let (program, socket) = (binary().display().to_string(), site.socket().display().to_string());
+    // Even where a policy lets an agent reach the daemon, the daemon refuses it.
+    let files = format!(
+        "    - allow: connect\n      paths: [\"{socket}\"]\n    - allow: [read, exec]\n      paths: [\"{program}\"]\n"
+    );
+    let policy = site.policy("curious", &files, "");
+    for command in [["ps", "--json"], ["revoke", "--all"]] {
+        let run = site.agent(&policy).run([program.as_str(), "--socket", &socket].into_iter().chain(command));
+        assert!(!run.status.success(), "{run}");
+        assert!(run.stderr.contains("the caller runs as an invocation"), "{run}");
+    }
 }

@@ -157,7 +157,7 @@ fn an_agent_cannot_start_another_invocation() {
     let policy = site.policy("outer", &files, "");
     let inner = site.agent(&inner).command(COMMAND);
     let argv = std::iter::once(inner.get_program()).chain(inner.get_args());
-    refused(&site, site.agent(&policy).run(argv), &["already runs as an invocation"]);
+    refused(&site, site.agent(&policy).run(argv), &["runs as an invocation"]);
 }
 
 #[test]

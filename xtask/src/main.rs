@@ -1,8 +1,10 @@
 //! Build, test and demo commands of the workspace: `cargo xtask --help`.
 
+mod attacks;
 mod bench;
 mod setup;
 mod suite;
+mod verifier;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ enum Verb {
     },
     /// Run the integration tests, or a script, in a virtual machine with a Debian kernel, at level lsm.
     Vm {
-        /// Kernel series: 6.12 or 6.1.
+        /// Kernel series: newest, 6.12 or 6.1.
         #[arg(long, default_value = "6.12")]
         kernel: String,
         /// Seconds until the machine is given up.
@@ -55,16 +57,28 @@ enum Verb {
         /// In a virtual machine, at level lsm, in instructions.
         #[arg(long)]
         vm: bool,
-        /// Kernel series of the machine: 6.12 or 6.1.
+        /// Kernel series of the machine: newest, 6.12 or 6.1.
         #[arg(long, default_value = "6.12")]
         kernel: String,
+    },
+    /// Make every attack of the corpus natively and in the guests; show what differs from the documented table.
+    Attacks {
+        /// Write the table, docs/attacks.md.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Load every kernel program on every kernel of the matrix; show what changed since the record.
+    Verifier {
+        /// Make this the record, docs/verifier.md.
+        #[arg(long)]
+        write: bool,
     },
     /// Run an agent under policy end to end.
     Demo {
         /// In a virtual machine, at level lsm.
         #[arg(long)]
         vm: bool,
-        /// Kernel series of the machine: 6.12 or 6.1.
+        /// Kernel series of the machine: newest, 6.12 or 6.1.
         #[arg(long, default_value = "6.12")]
         kernel: String,
     },
@@ -110,11 +124,17 @@ fn lint() -> Result<()> {
 /// Runs every test, natively and in the guests, and prints one line of totals.
 fn test(native_only: bool) -> Result<()> {
     let binary = build()?;
-    let mut totals = suite::native(&binary)?;
+    let mut runs = vec![suite::native(&binary, None)?];
     if !native_only {
-        for guest in suite::guests(&binary)? {
-            totals.add(guest?);
+        for guest in suite::guests(&binary, None)? {
+            runs.push(guest?);
         }
+    }
+    let mut totals = suite::Totals::default();
+    runs.iter().for_each(|run| totals.add(run.totals));
+    if !native_only {
+        let columns: Vec<_> = runs.into_iter().map(|run| run.attacks).collect();
+        attacks::report(&columns, false)?;
     }
     println!("{totals}");
     ensure!(totals.failed == 0 && totals.passed > 0, "tests failed");
@@ -131,7 +151,7 @@ fn guest_kernel(series: &str) -> Result<vm::Kernel> {
 fn guest(series: &str, script: Option<&str>, filter: &str, limit: u64) -> Result<()> {
     let kernel = guest_kernel(series)?;
     let Some(script) = script else {
-        let totals = suite::guest(&kernel, &build()?, filter)?;
+        let totals = suite::guest(&kernel, &build()?, filter)?.totals;
         ensure!(totals.failed == 0 && totals.passed > 0, "tests failed");
         return Ok(());
     };
@@ -180,6 +200,8 @@ fn perform(verb: Verb) -> Result<()> {
             let kernel = vm.then(|| guest_kernel(&kernel)).transpose()?;
             bench::enforcement(&build()?, kernel.as_ref())
         }
+        Verb::Attacks { write } => attacks::attacks(&build()?, write),
+        Verb::Verifier { write } => verifier::verifier(&build()?, write),
         Verb::Demo { vm, kernel } => demo(vm.then_some(kernel.as_str())),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::attacks::{self, Column};
 use crate::vm::{self, Kernel};
 
 /// What one guest may take.
@@ -56,33 +57,56 @@ impl std::fmt::Display for Totals {
     }
 }
 
-fn cargo_test() -> Command {
+/// What one run of the tests came to.
+pub(crate) struct Run {
+    pub(crate) totals: Totals,
+    pub(crate) attacks: Column,
+}
+
+impl Run {
+    fn new(title: String) -> Self {
+        Self { totals: Totals::default(), attacks: Column::new(title) }
+    }
+
+    fn take(&mut self, line: &str) {
+        self.totals.count(line);
+        self.attacks.take(line);
+    }
+}
+
+/// All tests, or the integration tests of one file.
+fn cargo_test(only: Option<&str>) -> Command {
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--exclude", "agentguard-ebpf"]).current_dir(crate::root());
+    command.arg("test").current_dir(crate::root());
+    match only {
+        Some(name) => command.args(["--package", "agentguard-tests", "--test", name]),
+        None => command.args(["--workspace", "--exclude", "agentguard-ebpf"]),
+    };
     command
 }
 
-/// Unit, property and native integration tests; lines go to standard output as they come.
-pub(crate) fn native(binary: &std::path::Path) -> Result<Totals> {
-    let mut command = cargo_test();
+/// Unit, property and native integration tests, or the tests of one file; lines go to standard output as they come.
+pub(crate) fn native(binary: &std::path::Path, only: Option<&str>) -> Result<Run> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("the kernel's release")?;
+    let mut run = Run::new(attacks::title("compat", release.trim()));
+    let mut command = cargo_test(only);
     command.args(["--no-fail-fast", "--", "--test-threads=1"]).env("AGENTGUARD_BIN", binary);
     let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo test")?;
     let lines = child.stdout.take().context("cargo test is not piped")?;
-    let mut totals = Totals::default();
     for line in BufReader::new(lines).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         writeln!(std::io::stdout(), "{line}")?;
-        totals.count(&line);
+        run.take(&line);
     }
-    let status = child.wait()?;
+    let (status, totals) = (child.wait()?, run.totals);
     ensure!(status.success() || totals.failed > 0, "cargo test ended with {status} ({totals})");
-    Ok(totals)
+    Ok(run)
 }
 
 /// The compiled integration tests, which the guests run too.
-fn integration_binaries() -> Result<Vec<PathBuf>> {
-    let mut command = cargo_test();
+fn integration_binaries(only: Option<&str>) -> Result<Vec<PathBuf>> {
+    let mut command = cargo_test(only);
     let output = command
         .args(["--no-run", "--message-format", "json"])
         .stderr(Stdio::inherit())
@@ -104,27 +128,28 @@ fn integration_binaries() -> Result<Vec<PathBuf>> {
 }
 
 /// The integration tests in a guest, at level lsm.
-pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> Result<Totals> {
-    run(kernel, binary, &integration_binaries()?, filter)
+pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> Result<Run> {
+    run(kernel, binary, &integration_binaries(None)?, filter)
 }
 
-fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &str) -> Result<Totals> {
+fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &str) -> Result<Run> {
     let mut script = format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
     for test in tests {
         script.push_str(&format!("{} --test-threads=1 {filter} || status=1\n", test.display()));
     }
     script.push_str("exit $status\n");
     let outcome = vm::run(kernel, &script, GUEST_LIMIT, vm::Clock::Time)?;
-    let mut totals = Totals::default();
-    outcome.output.lines().for_each(|line| totals.count(line));
+    let mut run = Run::new(attacks::title("lsm", &kernel.release));
+    outcome.output.lines().for_each(|line| run.take(line));
+    let totals = run.totals;
     println!("[{}] {totals} in {:.0?} on {}", kernel.short, outcome.elapsed, kernel.release);
     ensure!(outcome.status == 0 || totals.failed > 0, "the guest ended with {} ({totals})", outcome.status);
-    Ok(totals)
+    Ok(run)
 }
 
 /// The integration tests in a guest of every series, side by side. In the order of [`vm::SERIES`].
-pub(crate) fn guests(binary: &std::path::Path) -> Result<Vec<Result<Totals>>> {
-    let tests = integration_binaries()?;
+pub(crate) fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec<Result<Run>>> {
+    let tests = integration_binaries(only)?;
     let run = |series| crate::guest_kernel(series).and_then(|kernel| run(&kernel, binary, &tests, ""));
     std::thread::scope(|scope| {
         let run = &run;

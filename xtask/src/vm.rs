@@ -89,7 +89,7 @@ fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path, clock: Clock) -> Comma
     command.arg("-chardev").arg(format!("socket,id=root,path={}", socket.display()));
     command.args(["-device", "vhost-user-fs-pci,chardev=root,tag=root", "-device", "virtio-rng-pci"]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
-    command.args(["-append", "console=ttyS0 quiet panic=-1 lsm=landlock,bpf"]);
+    command.args(["-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests=1 lsm=landlock,bpf"]);
     command
 }
 

@@ -10,7 +10,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::emit::{self, EACCES, Ring};
-use crate::path::{self, Buffer, Resolved};
+use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{Subject, current_task, tag_of};
 use crate::{kread, offset};
 
@@ -89,7 +89,7 @@ pub fn refused_call(ctx: BtfTracePointContext) -> i32 {
     event.errno = EACCES;
     event.detail = arg(regs::ORIG_RAX) as u32;
     let (dentry, mnt) = directory_of(directory);
-    let position = match path::resolve(&buffer, dentry, mnt) {
+    let position = match path::resolve(&buffer, &Object::file(dentry, mnt)) {
         Resolved::At(position) => position,
         Resolved::Anonymous | Resolved::Unresolvable => unknown(&buffer),
     };

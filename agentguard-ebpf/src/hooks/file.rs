@@ -1,6 +1,6 @@
-//! Opens and executions at level `lsm`.
+//! Opens and executions at level `lsm`, and the one function that decides about a file for all hooks.
 
-use agentguard_common::event::{Action, MAX_PATH};
+use agentguard_common::event::{Action, EventHeader, MAX_PATH};
 use agentguard_common::file::Access;
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Decision, Reason, Verdict};
@@ -9,13 +9,14 @@ use aya_ebpf::programs::LsmContext;
 
 use agentguard_common::offsets::ABSENT;
 
-use crate::emit::{self, EACCES};
-use crate::path::{self, Buffer, Resolved};
+use crate::emit::{self, EACCES, EXDEV};
+use crate::maps::Scratch;
+use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{Subject, acts_for_kernel, current_task, tag_of};
 use crate::{kread, offset};
 
-const FMODE_READ: u32 = 1;
-const FMODE_WRITE: u32 = 2;
+pub(super) const FMODE_READ: u32 = 1;
+pub(super) const FMODE_WRITE: u32 = 2;
 const FMODE_CREATED: u32 = 0x10_0000;
 /// Set on the lower file of a stacked file system (6.5 and later).
 const FMODE_BACKING: u32 = 0x200_0000;
@@ -53,83 +54,153 @@ fn anonymous(subject: &Subject, want: Access) -> Verdict {
     Verdict::deny(Reason::Privilege)
 }
 
-/// A question about a file, in memory: so the verifier sees numbers, not pointers, on the other side of the call.
+/// A question about a file, in memory.
 #[repr(C)]
 pub struct Question {
-    dentry: u64,
-    mnt: u64,
+    object: Object,
+    /// [`Action`].
     action: u32,
+    /// [`Access`].
     want: u32,
+    /// Settled already: refused because moving it there would widen rights.
+    widens: u32,
+    padding: u32,
 }
 
 /// Answers for the current task and records the answer. Returns 0 or a negative errno.
-///
-/// A global function to the verifier, which checks it once per program, however often the program calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn decide_file(question: *const Question) -> i32 {
     // SAFETY: null or a caller's live `Question`.
     let Some(question) = (unsafe { question.as_ref() }) else { return -i32::from(EACCES) };
     let Some(subject) = Subject::current() else { return 0 };
-    let action = if question.action == Action::Exec as u32 {
-        Action::Exec
-    } else if question.action == Action::Open as u32 {
-        Action::Open
-    } else {
-        Action::Path
+    let Some(buffer) = Buffer::claim() else {
+        let verdict = Verdict::deny(Reason::Internal);
+        record(question, core::ptr::null_mut(), MAX_PATH as u32, verdict.packed(), question.want);
+        return emit::outcome(subject.stops(verdict), EACCES);
     };
-    decide(&subject, action, question.dentry as usize, question.mnt as usize, Access(question.want as u16))
+    let stops = decide(&subject, question, &buffer);
+    buffer.release();
+    emit::outcome(stops, EACCES)
 }
 
 /// Decides `want` on (dentry, mnt), records it, and says what the hook returns.
 #[inline(always)]
 pub(super) fn check(action: Action, dentry: usize, mnt: usize, want: Access) -> i32 {
-    let question =
-        Question { dentry: dentry as u64, mnt: mnt as u64, action: action as u32, want: u32::from(want.0) };
-    emit::outcome(decide_file(&raw const question) != 0, EACCES)
+    emit::outcome(ask(action, Object::file(dentry, mnt), want, false), EACCES)
 }
 
+/// The same for the object that an open file is.
 #[inline(always)]
-fn decide(subject: &Subject, action: Action, dentry: usize, mnt: usize, want: Access) -> i32 {
-    let Some(buffer) = Buffer::claim() else {
-        return refuse(subject, action, want, Verdict::deny(Reason::Internal));
+pub(super) fn check_file(action: Action, file: usize, want: Access) -> i32 {
+    let at = file + offset!(file_path);
+    check(action, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)), want)
+}
+
+/// The same for an abstract Unix socket name, which rules spell `@name`.
+#[inline(always)]
+pub(super) fn check_name(action: Action, name: usize, len: u32, want: Access) -> i32 {
+    let object = Object { dentry: 0, mnt: 0, name: name as u64, name_len: u64::from(len) };
+    emit::outcome(ask(action, object, want, false), EACCES)
+}
+
+/// Records that moving or linking something to (dentry, mnt) would widen rights. Returns what the hook returns.
+#[inline(always)]
+pub(super) fn refuse_widening(dentry: usize, mnt: usize) -> i32 {
+    emit::outcome(ask(Action::Path, Object::file(dentry, mnt), Access::CREATE, true), EXDEV)
+}
+
+/// True when the task is stopped.
+#[inline(always)]
+fn ask(action: Action, object: Object, want: Access, widens: bool) -> bool {
+    let question = Question {
+        object,
+        action: action as u32,
+        want: u32::from(want.0),
+        widens: u32::from(widens),
+        padding: 0,
     };
-    let resolved = path::resolve(&buffer, dentry, mnt);
-    let (position, (verdict, missing)) = match resolved {
-        Resolved::At(position) => (position, path::decide(subject, &buffer, position, want)),
-        Resolved::Anonymous => {
-            let verdict = match subject.barred {
-                Some(reason) => Verdict::deny(reason),
-                None => anonymous(subject, want),
-            };
-            (MAX_PATH as u32, (verdict, want))
-        }
+    decide_file(&raw const question) != 0
+}
+
+/// Whether nothing names the object any more. A program without a name is no listed program.
+#[inline(always)]
+fn deleted(dentry: usize) -> bool {
+    let inode = kread::word(dentry + offset!(dentry_inode));
+    kread::read::<u32>(inode + offset!(inode_nlink)) == Some(0)
+}
+
+/// Decides and records. True when the task is stopped.
+#[inline(always)]
+fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
+    let want = Access(question.want as u16);
+    let unnamed = |position| match subject.barred {
+        Some(reason) => (position, (Verdict::deny(reason), want)),
+        None => (position, (anonymous(subject, want), want)),
+    };
+    let executes = want.contains(Access::EXEC);
+    let (position, (verdict, missing)) = match path::resolve(buffer, &question.object) {
+        Resolved::At(position) if question.widens != 0 => (position, (Verdict::deny(Reason::Widening), want)),
+        Resolved::At(position) if executes && deleted(question.object.dentry as usize) => unnamed(position),
+        Resolved::At(position) => (position, path::decide(subject, buffer, position, want)),
+        Resolved::Anonymous => unnamed(MAX_PATH as u32),
         Resolved::Unresolvable => (MAX_PATH as u32, (Verdict::deny(Reason::Unresolvable), want)),
     };
-    let stops = subject.stops(verdict);
-    if let Some(ring) = emit::ring_for(subject, verdict) {
-        let mut event = emit::header(subject, action, verdict);
-        event.access = want.0;
-        event.missing = if verdict.is_allow() { 0 } else { missing.0 };
-        event.errno = if stops { EACCES } else { 0 };
-        emit::with_path(subject, ring, &mut event, &buffer, position);
+    if emit::is_wanted(subject, verdict) {
+        record(question, buffer.scratch(), position, verdict.packed(), u32::from(missing.0));
     }
-    buffer.release();
-    emit::outcome(stops, EACCES)
+    subject.stops(verdict)
 }
 
-/// Records and returns a refusal that has no path.
-#[inline(always)]
-fn refuse(subject: &Subject, action: Action, want: Access, verdict: Verdict) -> i32 {
+/// Records an answer about the path in `scratch`, null if there is none, at `position`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn record(
+    question: *const Question,
+    scratch: *mut Scratch,
+    position: u32,
+    verdict: u32,
+    missing: u32,
+) -> i32 {
+    // SAFETY: null or a caller's live `Question`.
+    let Some(question) = (unsafe { question.as_ref() }) else { return 0 };
+    let Some(subject) = Subject::current() else { return 0 };
+    let verdict = Verdict::unpacked(verdict);
     let stops = subject.stops(verdict);
-    if let Some(ring) = emit::ring_for(subject, verdict) {
-        let mut event = emit::header(subject, action, verdict);
-        event.access = want.0;
-        event.missing = want.0;
-        event.errno = if stops { EACCES } else { 0 };
-        emit::plain(subject, ring, &mut event);
+    let mut event = EventHeader::default();
+    emit::fill(&mut event, &subject, Action::Path, verdict);
+    event.action = question.action as u16;
+    event.access = question.want as u16;
+    event.missing = if verdict.is_allow() { 0 } else { missing as u16 };
+    let errno = if question.widens == 0 { EACCES } else { EXDEV };
+    event.errno = if stops { errno } else { 0 };
+    let ring = emit::ring_for(&subject, verdict);
+    if scratch.is_null() {
+        emit::plain(&subject, ring, &mut event);
+    } else {
+        emit::with_path(&subject, ring, &mut event, path::bytes(scratch), position);
     }
-    emit::outcome(stops, EACCES)
+    0
+}
+
+/// What the current task's policy says about a place: the number of the DFA's state plus one in the upper half, its
+/// verdict in the lower; 0 when there is no saying. With `below`, about what is directly below it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn rights_at(place: *const Object, below: u32) -> u64 {
+    // SAFETY: null or a caller's live `Object`.
+    let Some(place) = (unsafe { place.as_ref() }) else { return 0 };
+    let Some(subject) = Subject::current() else { return 0 };
+    let Some(buffer) = Buffer::claim() else { return 0 };
+    let rights = match path::resolve(&buffer, place) {
+        Resolved::At(position) => {
+            let (state, verdict) = path::state(&subject, &buffer, position, below != 0);
+            (u64::from(state) + 1) << 32 | u64::from(verdict.0)
+        }
+        Resolved::Anonymous | Resolved::Unresolvable => 0,
+    };
+    buffer.release();
+    rights
 }
 
 /// Every open of a file by path, also by `execve` and for interpreters.
@@ -152,8 +223,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     }
     let want = wanted(mode, flags);
     let action = if want.contains(Access::EXEC) { Action::Exec } else { Action::Open };
-    let at = file + offset!(file_path);
-    check(action, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)), want)
+    check_file(action, file, want)
 }
 
 /// Every program on the way to being executed: the script, then its interpreter.
@@ -167,11 +237,5 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
         return 0;
     }
     let bprm = ctx.arg::<*const u8>(0) as usize;
-    let at = kread::word(bprm + offset!(bprm_file)) + offset!(file_path);
-    check(
-        Action::Exec,
-        kread::word(at + offset!(path_dentry)),
-        kread::word(at + offset!(path_mnt)),
-        Access::EXEC,
-    )
+    check_file(Action::Exec, kread::word(bprm + offset!(bprm_file)), Access::EXEC)
 }

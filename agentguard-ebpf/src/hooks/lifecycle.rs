@@ -8,7 +8,7 @@ use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use crate::emit::{self, FACT, Ring};
-use crate::path::{self, Buffer, Resolved};
+use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{Subject, current_task, tag_of, tag_task};
 use crate::{atomic, kread, offset};
 
@@ -56,13 +56,12 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
         emit::plain(&subject, Ring::Events, &mut event);
         return 0;
     };
-    let resolved =
-        path::resolve(&buffer, kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)));
-    let position = match resolved {
+    let object = Object::file(kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)));
+    let position = match path::resolve(&buffer, &object) {
         Resolved::At(position) => position,
         Resolved::Anonymous | Resolved::Unresolvable => MAX_PATH as u32,
     };
-    emit::with_path(&subject, Ring::Events, &mut event, &buffer, position);
+    emit::with_path(&subject, Ring::Events, &mut event, buffer.bytes(), position);
     buffer.release();
     0
 }

@@ -1,8 +1,13 @@
 //! One file per hook family. Every LSM entry honours an earlier refusal first and lets untagged tasks pass.
 
+mod attributes;
 mod audit;
 mod file;
+mod ipc;
 mod lifecycle;
+mod memory;
 mod net;
 mod path;
 mod privilege;
+mod received;
+mod unix;

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use agentguard_common::counter::Counter;
-use agentguard_common::event::Action;
+use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::invocation::Tag;
 use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
 use agentguard_common::verdict::{Reason, Verdict};
@@ -20,12 +20,13 @@ use crate::subject::{Subject, current_task, now, tag_of};
 use crate::{kread, offset};
 
 const AF_UNSPEC: u16 = 0;
-const AF_UNIX: u16 = 1;
+pub(super) const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_MPTCP: u32 = 262;
-/// `PF_INET`/`PF_INET6` stream, datagram; anything else needs a privilege that level `lsm` mediates.
-const SOCK_RAW: u32 = 3;
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const IPPROTO_UDPLITE: u32 = 136;
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 
@@ -35,51 +36,139 @@ const fn protocol(raw: u32) -> u8 {
     if raw == IPPROTO_MPTCP { IPPROTO_TCP } else { raw as u8 }
 }
 
+/// Whether rules can say, and hooks can see, where sockets of this type and protocol talk to. SCTP adds peers by socket
+/// options, and ping sockets send without the cgroup hooks.
+#[inline(always)]
+const fn expressible(kind: u32, protocol: u32) -> bool {
+    match kind & 0xf {
+        SOCK_STREAM => matches!(protocol, 0 | 6 | IPPROTO_MPTCP),
+        SOCK_DGRAM => matches!(protocol, 0 | 17 | IPPROTO_UDPLITE),
+        _ => false,
+    }
+}
+
+/// A request about an address, in memory: global functions get memory, in which the verifier sees numbers, and are
+/// checked once for all callers.
+#[repr(C)]
+pub struct Request {
+    tag: Tag,
+    /// `AF_INET`, with the address in the last word, or `AF_INET6`; host order.
+    address: [u32; 4],
+    family: u32,
+    /// [`NetOp`].
+    op: u32,
+    protocol: u32,
+    port: u32,
+}
+
+impl Request {
+    #[inline(always)]
+    fn facts(&self) -> NetFacts {
+        NetFacts {
+            op: if self.op == NetOp::Bind as u32 { NetOp::Bind } else { NetOp::Connect },
+            protocol: self.protocol as u8,
+            port: self.port as u16,
+            address: if self.family == u32::from(AF_INET) {
+                Address::V4(self.address[3])
+            } else {
+                Address::V6(self.address)
+            },
+        }
+    }
+}
+
 /// Decides a request and records it. True when the task is stopped.
 #[inline(always)]
-fn stopped(subject: &Subject, facts: &NetFacts) -> bool {
+fn stopped(tag: Tag, facts: &NetFacts) -> bool {
+    let (family, address) = match facts.address {
+        Address::V4(addr) => (AF_INET, [0, 0, 0, addr]),
+        Address::V6(words) => (AF_INET6, words),
+    };
+    let request = Request {
+        tag,
+        address,
+        family: u32::from(family),
+        op: facts.op as u32,
+        protocol: u32::from(facts.protocol),
+        port: u32::from(facts.port),
+    };
+    answer(decide_address(&raw const request))
+}
+
+/// Decides a request and records it. Returns 0 to let it through.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn decide_address(request: *const Request) -> i32 {
+    // SAFETY: null or a caller's live `Request`.
+    let Some(request) = (unsafe { request.as_ref() }) else { return 1 };
+    let subject = Subject::of(request.tag);
     let verdict = match (subject.barred, Arena::get()) {
         (Some(reason), _) => Verdict::deny(reason),
         (None, None) => Verdict::deny(Reason::Internal),
-        (None, Some(arena)) => net::decide(&arena, &subject.policy(), facts),
+        (None, Some(arena)) => net::decide(&arena, &subject.policy(), &request.facts()),
     };
-    record(subject, facts, verdict)
-}
-
-#[inline(always)]
-fn record(subject: &Subject, facts: &NetFacts, verdict: Verdict) -> bool {
-    let stops = subject.stops(verdict);
-    if let Some(ring) = emit::ring_for(subject, verdict) {
-        let action = match facts.op {
-            NetOp::Connect => Action::Connect,
-            NetOp::Bind => Action::Bind,
-        };
-        let mut event = emit::header(subject, action, verdict);
-        event.protocol = u16::from(facts.protocol);
-        event.port = facts.port;
-        (event.family, event.address) = match facts.address {
-            Address::V4(addr) => (AF_INET, [0, 0, 0, addr]),
-            Address::V6(words) => (AF_INET6, words),
-        };
-        event.errno = if stops { EPERM } else { 0 };
-        emit::plain(subject, ring, &mut event);
+    if emit::is_wanted(&subject, verdict) {
+        record_address(request, verdict.packed());
     }
-    stops
+    i32::from(subject.stops(verdict))
 }
 
-/// Records the refusal of a socket or address that rules cannot express.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn record_address(request: *const Request, verdict: u32) -> i32 {
+    // SAFETY: null or a caller's live `Request`.
+    let Some(request) = (unsafe { request.as_ref() }) else { return 0 };
+    let (subject, verdict) = (Subject::of(request.tag), Verdict::unpacked(verdict));
+    let action = if request.op == NetOp::Bind as u32 { Action::Bind } else { Action::Connect };
+    let mut event = EventHeader::default();
+    emit::fill(&mut event, &subject, action, verdict);
+    event.protocol = request.protocol as u16;
+    event.port = request.port as u16;
+    event.family = request.family as u16;
+    event.address = request.address;
+    event.errno = if subject.stops(verdict) { EPERM } else { 0 };
+    let ring = emit::ring_for(&subject, verdict);
+    emit::plain(&subject, ring, &mut event);
+    0
+}
+
+/// A global function's answer. Through memory, or the compiler would compute what the program returns from a number
+/// of which the verifier knows nothing.
+#[inline(always)]
+fn answer(refused: i32) -> bool {
+    core::hint::black_box(refused) != 0
+}
+
+/// Refuses and records a socket or address that rules cannot express. True when the task is stopped.
 #[inline(always)]
 fn refuse_family(subject: &Subject, action: Action, family: u16, socket_type: u16) -> bool {
+    let (action, family, kind) = (action as u32, u32::from(family), u32::from(socket_type));
+    answer(refuse_expression(&raw const subject.tag, action, family, kind))
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn refuse_expression(tag: *const Tag, action: u32, family: u32, socket_type: u32) -> i32 {
+    // SAFETY: null or a caller's live tag.
+    let Some(&tag) = (unsafe { tag.as_ref() }) else { return 1 };
+    let subject = Subject::of(tag);
     let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Family));
     let stops = subject.stops(verdict);
-    if let Some(ring) = emit::ring_for(subject, verdict) {
-        let mut event = emit::header(subject, action, verdict);
-        event.family = family;
-        event.socket_type = socket_type;
-        event.errno = if stops { EPERM } else { 0 };
-        emit::plain(subject, ring, &mut event);
-    }
-    stops
+    let mut event = EventHeader::default();
+    emit::fill(&mut event, &subject, Action::Socket, verdict);
+    event.action = action as u16;
+    event.family = family as u16;
+    event.socket_type = socket_type as u16;
+    event.errno = if stops { EPERM } else { 0 };
+    let ring = emit::ring_for(&subject, verdict);
+    emit::plain(&subject, ring, &mut event);
+    i32::from(stops)
+}
+
+/// Refuses a peer or a socket that no rule can name. Returns what the hook returns.
+#[inline(always)]
+pub(super) fn refuse_socket(subject: &Subject, action: Action, family: u16) -> i32 {
+    emit::outcome(refuse_family(subject, action, family, 0), EPERM)
 }
 
 macro_rules! sock_addr_hooks {
@@ -98,7 +187,7 @@ macro_rules! sock_addr_hooks {
                 port: u16::from_be(port as u16),
                 address,
             };
-            if stopped(&subject, &facts) { REFUSE } else { ALLOW }
+            if stopped(subject.tag, &facts) { REFUSE } else { ALLOW }
         }
     )*};
     (@v4 $addr:ident, $op:ident) => { Address::v4(u32::from_be((*$addr).user_ip4), NetOp::$op) };
@@ -124,7 +213,7 @@ sock_addr_hooks! {
 
 /// The owner of a socket.
 #[inline(always)]
-fn owner(sk: *mut c_void) -> Option<Tag> {
+pub(super) fn owner(sk: *mut c_void) -> Option<Tag> {
     // SAFETY: a socket pointer that the verifier accepted; no flags, so nothing is made.
     let tag = unsafe { bpf_sk_storage_get(SOCKET_TAG.as_ptr(), sk, null_mut(), 0) } as *const Tag;
     // SAFETY: a storage value outlives the program run (RCU); checked for null.
@@ -137,9 +226,9 @@ pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
     let Some(subject) = Subject::current_or_worker() else { return ALLOW };
     let sock = ctx.as_ptr().cast::<aya_ebpf::bindings::bpf_sock>();
     // SAFETY: the context is valid for the program's run.
-    let (family, kind) = unsafe { ((*sock).family, (*sock).type_) };
+    let (family, kind, protocol) = unsafe { ((*sock).family, (*sock).type_, (*sock).protocol) };
     let granted = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
-    let unwanted = subject.barred.is_some() || (kind == SOCK_RAW && !granted);
+    let unwanted = subject.barred.is_some() || (!expressible(kind, protocol) && !granted);
     if unwanted && refuse_family(&subject, Action::Socket, family as u16, kind as u16) {
         return REFUSE;
     }
@@ -231,7 +320,7 @@ fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32)
     let sk = kread::word(sock + offset!(socket_sk));
     let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
     if sk_family == AF_UNIX {
-        // Unix sockets are peers, not addresses; see STATUS in the README for their mediation.
+        // Whom it reaches is asked once the kernel has found the peer: hooks/unix.
         let barred = subject.barred.is_some();
         return emit::outcome(barred && refuse_family(subject, Action::Unix, AF_UNIX, 0), EPERM);
     }
@@ -256,7 +345,7 @@ fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32)
         port: u16::from_be(raw.port),
         address,
     };
-    emit::outcome(stopped(subject, &facts), EPERM)
+    emit::outcome(stopped(subject.tag, &facts), EPERM)
 }
 
 #[lsm(hook = "socket_connect")]
@@ -286,11 +375,30 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
     let sock = ctx.arg::<*const u8>(0) as usize;
     let sk = kread::word(sock + offset!(socket_sk));
     let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
     if family != AF_INET && family != AF_INET6 {
-        return 0; // creation of other families is filtered by socket_create; Unix paths by path_mknod
+        return 0; // Unix names: hooks/unix; creation of other families is filtered by socket_create
     }
-    let len: i32 = ctx.arg(2);
-    lsm_address(&subject, NetOp::Bind, sock, ctx.arg::<*const u8>(1) as usize, len as u32)
+    lsm_address(&subject, NetOp::Bind, sock, address, len)
+}
+
+/// A listener that was never bound gets a port of the kernel's choice on every address.
+#[lsm(hook = "socket_listen")]
+pub fn socket_listen(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sk = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(socket_sk));
+    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(AF_INET);
+    let bound = kread::read::<u16>(sk + offset!(sk_num)).unwrap_or(0) != 0;
+    if bound || (family != AF_INET && family != AF_INET6) {
+        return 0;
+    }
+    let address = if family == AF_INET6 { Address::V6([0; 4]) } else { Address::V4(0) };
+    let facts = NetFacts { op: NetOp::Bind, protocol: IPPROTO_TCP, port: 0, address };
+    emit::outcome(stopped(subject.tag, &facts), EPERM)
 }
 
 /// Sends with an explicit destination (unconnected UDP, TCP Fast Open), and any send of a revoked invocation.
@@ -334,10 +442,9 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
     let family: i32 = ctx.arg(0);
     let kind: i32 = ctx.arg(1);
     let proto: i32 = ctx.arg(2);
-    let stream_or_datagram = matches!(kind & 0xf, 1 | 2);
     let expressible = match family {
         1 => true,
-        2 | 10 => stream_or_datagram,
+        2 | 10 => expressible(kind as u32, proto as u32),
         16 => proto == 0, // NETLINK_ROUTE
         _ => false,
     };

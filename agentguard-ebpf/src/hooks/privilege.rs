@@ -1,12 +1,14 @@
 //! Level `lsm`: operations that reach beyond files and addresses, each of which a policy can grant by name.
 
-use agentguard_common::event::Action;
+use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::bindings::task_struct;
+use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
+use super::attributes::{set_flags, sets_flags};
 use crate::emit::{self, EPERM};
 use crate::subject::{Subject, acts_for_kernel, tag_of};
 use crate::{kread, offset};
@@ -32,25 +34,42 @@ fn demand(subject: &Subject, action: Action, privileges: u32, note: Note) -> i32
     if subject.may(privileges) {
         return 0;
     }
+    let silent = u32::from(note.silent);
+    emit::outcome(refuse_privilege(action as u32, note.detail, note.other_pid, silent) != 0, EPERM)
+}
+
+/// Refuses what needs a privilege, and records that: one function to the verifier, whatever else the program asks.
+/// Returns 0 where a policy in audit mode lets it through.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn refuse_privilege(action: u32, detail: u32, other_pid: u32, silent: u32) -> i32 {
+    let Some(subject) = Subject::current() else { return 0 };
     let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Privilege));
     let stops = subject.stops(verdict);
-    if !note.silent
-        && let Some(ring) = emit::ring_for(subject, verdict)
-    {
-        let mut event = emit::header(subject, action, verdict);
-        event.detail = note.detail;
-        event.other_pid = note.other_pid;
+    if silent == 0 {
+        let mut event = EventHeader::default();
+        emit::fill(&mut event, &subject, Action::Privilege, verdict);
+        event.action = action as u16;
+        event.detail = detail;
+        event.other_pid = other_pid;
         event.errno = if stops { EPERM } else { 0 };
-        emit::plain(subject, ring, &mut event);
+        let ring = emit::ring_for(&subject, verdict);
+        emit::plain(&subject, ring, &mut event);
     }
-    emit::outcome(stops, EPERM)
+    i32::from(stops)
 }
 
 /// Demands one privilege of the current task.
 #[inline(always)]
 fn demand_one(privilege: u32) -> i32 {
+    demand_as(Action::Privilege, privilege)
+}
+
+/// The same, recorded as `action`.
+#[inline(always)]
+pub(super) fn demand_as(action: Action, privilege: u32) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
-    demand(&subject, Action::Privilege, privilege, Note { detail: privilege, other_pid: 0, silent: false })
+    demand(&subject, action, privilege, Note { detail: privilege, other_pid: 0, silent: false })
 }
 
 macro_rules! privilege_hooks {
@@ -73,6 +92,7 @@ privilege_hooks! {
     "userns_create" userns_create: USER_NAMESPACE;
     "bpf" bpf: BPF;
     "perf_event_open" perf_event_open: PERF;
+    "syslog" syslog: CAPABILITIES;
 }
 
 /// Capabilities that reach beyond the task's own files and limits. The layers of a stacked file system check them on
@@ -131,22 +151,87 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
     demand(&subject, Action::Signal, privilege::SIGNAL_OTHERS, note)
 }
 
-/// Input put into a terminal as if it were typed.
-#[inline(always)]
-fn injects(command: u32) -> i32 {
-    if command != TIOCSTI && command != TIOCLINUX {
+macro_rules! other_task_hooks {
+    ($($hook:literal $name:ident;)*) => {$(
+        #[lsm(hook = $hook)]
+        pub fn $name(ctx: LsmContext) -> i32 {
+            let Some(subject) = Subject::current() else { return 0 };
+            let other: *mut task_struct = ctx.arg(0);
+            if own(&subject, other) {
+                return 0;
+            }
+            let note = Note { detail: 0, other_pid: process_of(other), silent: false };
+            demand(&subject, Action::Signal, privilege::SIGNAL_OTHERS, note)
+        }
+    )*};
+}
+
+// Priorities, schedulers and memory nodes of processes outside the invocation.
+other_task_hooks! {
+    "task_setnice" task_setnice;
+    "task_setioprio" task_setioprio;
+    "task_setscheduler" task_setscheduler;
+    "task_movememory" task_movememory;
+}
+
+/// Set in `flags` of `task_prlimit` when limits are changed.
+const LSM_PRLIMIT_WRITE: u32 = 2;
+
+/// Limits of another process. The hook does not say which, so own ones are refused too.
+#[lsm(hook = "task_prlimit")]
+pub fn task_prlimit(ctx: LsmContext) -> i32 {
+    let flags: u32 = ctx.arg(2);
+    if flags & LSM_PRLIMIT_WRITE == 0 {
         return 0;
     }
-    demand_one(privilege::TERMINAL_INJECTION)
+    demand_one(privilege::SIGNAL_OTHERS)
+}
+
+const F_SETOWN: u32 = 8;
+const F_SETOWN_EX: u32 = 15;
+const FIOSETOWN: u32 = 0x8901;
+const SIOCSPGRP: u32 = 0x8902;
+
+/// Who gets the signals of a descriptor: the kernel sends them later, and then asks nobody who knows.
+#[lsm(hook = "file_fcntl")]
+pub fn file_fcntl(ctx: LsmContext) -> i32 {
+    let (command, argument): (u32, u64) = (ctx.arg(1), ctx.arg(2));
+    if command != F_SETOWN && command != F_SETOWN_EX {
+        return 0;
+    }
+    // SAFETY: the helper has no preconditions.
+    let own_pid = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    if command == F_SETOWN && (argument == 0 || argument as u32 == own_pid as u32) {
+        return 0;
+    }
+    demand_one(privilege::SIGNAL_OTHERS)
+}
+
+/// Input put into a terminal as if it were typed, receivers of signals, flags of files.
+#[inline(always)]
+fn controls(file: usize, command: u32) -> i32 {
+    if command == TIOCSTI || command == TIOCLINUX {
+        return demand_one(privilege::TERMINAL_INJECTION);
+    }
+    if command == FIOSETOWN || command == SIOCSPGRP {
+        return demand_one(privilege::SIGNAL_OTHERS);
+    }
+    if sets_flags(command) { set_flags(file) } else { 0 }
 }
 
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
-    injects(ctx.arg(1))
+    controls(ctx.arg::<*const u8>(0) as usize, ctx.arg(1))
 }
 
 /// 32-bit callers, from 6.8 on.
 #[lsm(hook = "file_ioctl_compat")]
 pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
-    injects(ctx.arg(1))
+    controls(ctx.arg::<*const u8>(0) as usize, ctx.arg(1))
+}
+
+/// Keys of the kernel's keyrings, also ones that the session of the invoking user left. The kernel's own use goes on.
+#[lsm(hook = "key_permission")]
+pub fn key_permission(_ctx: LsmContext) -> i32 {
+    if acts_for_kernel() { 0 } else { demand_one(privilege::KEYRING) }
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::client;
 use crate::daemon::api::Status;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Level};
 
 pub(super) fn print(socket: &Path) -> Result<()> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -34,10 +34,44 @@ pub(super) fn print(socket: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Loads each program of `level`, attaching none, and says what the verifier made of it.
+pub(super) fn programs(level: Option<Level>, json: bool) -> Result<()> {
+    let reports = Kernel::reports(level.unwrap_or(Level::Lsm))?;
+    if json {
+        println!("{}", serde_json::to_string(&reports)?);
+    } else {
+        println!("{:<22} {:<26} {:>12} {:>8} {:>8}", "PROGRAM", "ATTACHES TO", "INSTRUCTIONS", "BYTES", "MS");
+    }
+    let mut refused = 0;
+    for report in &reports {
+        refused += u32::from(report.error.is_some() && !report.optional);
+        if json {
+            continue;
+        }
+        let place = format!("{:<22} {:<26}", report.program, report.attaches_to);
+        match &report.error {
+            None => {
+                let ms = report.load_ns as f64 / 1e6;
+                let (checked, bytes) = (report.verified_instructions, report.jited_bytes);
+                println!("{place} {checked:>12} {bytes:>8} {ms:>8.1}");
+            }
+            Some(e) if report.optional => println!("{place} refused (not needed): {}", first_line(e)),
+            Some(e) => println!("{place} refused: {e}"),
+        }
+    }
+    ensure!(refused == 0, "{refused} of {} programs are refused by this kernel", reports.len());
+    Ok(())
+}
+
+/// The kernel's answer without the verifier's log.
+fn first_line(error: &str) -> &str {
+    let line = error.lines().next().unwrap_or_default();
+    line.split(". Verifier output").next().unwrap_or(line)
+}
+
 /// Why not a higher level: the kernel's answer, without the verifier's log.
 fn say_why(why: Option<&str>) {
     if let Some(why) = why {
-        let line = why.lines().next().unwrap_or_default();
-        println!("not lsm because: {}", line.split(". Verifier output").next().unwrap_or(line));
+        println!("not lsm because: {}", first_line(why));
     }
 }

@@ -55,7 +55,20 @@ enum Command {
     #[command(subcommand)]
     Policy(Policy),
     /// Say what this machine can enforce, and why not more, by trying.
-    Doctor,
+    Doctor(Doctor),
+}
+
+#[derive(Debug, Args)]
+struct Doctor {
+    /// Load each kernel program by itself, attaching none, and say what the verifier made of it.
+    #[arg(long)]
+    programs: bool,
+    /// Level whose programs are loaded [default: lsm].
+    #[arg(long, value_enum, default_value_t = LevelChoice::Auto, hide_default_value = true, requires = "programs")]
+    level: LevelChoice,
+    /// As JSON.
+    #[arg(long, requires = "programs")]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -151,7 +164,8 @@ pub fn main(cli: Cli) -> Result<()> {
         Command::Revoke(revoke) => list::revoke(&cli.socket, revoke.selector, revoke.kill),
         Command::Events { follow, json } => events::print(&cli.socket, &cli.event_log, follow, json),
         Command::Policy(Policy::Check { file, notes }) => run::check(&file, notes),
-        Command::Doctor => doctor::print(&cli.socket),
+        Command::Doctor(Doctor { programs: true, level, json }) => doctor::programs(level.into(), json),
+        Command::Doctor(_) => doctor::print(&cli.socket),
     }
 }
 

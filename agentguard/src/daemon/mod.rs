@@ -1,6 +1,7 @@
 //! The daemon: issues identities, publishes policies, revokes, and turns events into records.
 
 pub mod api;
+mod guard;
 mod kill;
 mod recorder;
 pub mod registry;
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
+use crate::policy::model::FileRule;
 
 /// Where things are, and how long the daemon lives.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Daemon {
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
+    /// Rules of every policy, for the daemon's own files.
+    guard: Vec<FileRule>,
     /// An invocation ended, or was refused.
     ended: Notify,
     /// Set once the daemon is to end.
@@ -139,6 +143,7 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
         recorder: recorder::Recorder::open(&config.events)?,
         why,
         level,
+        guard: guard::rules(config)?,
         ended: Notify::new(),
         stopping: watch::Sender::new(false),
     });

@@ -1,6 +1,6 @@
 //! The control socket.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use agentguard_common::invocation::{Tag, state};
 use anyhow::{Context as _, Result};
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State as Shared, connect_info::Connected};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State as Shared, connect_info::Connected};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
@@ -102,6 +103,7 @@ pub(super) async fn serve(daemon: Arc<Daemon>, config: &Config, ready: impl FnOn
         .route("/v1/revoke", post(revoke))
         .route("/v1/events", get(follow))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(daemon.clone(), no_agents))
         .with_state(daemon.clone());
     let service = app.into_make_service_with_connect_info::<Peer>();
     // Before anybody is told that the daemon is there: from then on a signal must end it in order.
@@ -128,6 +130,22 @@ pub(super) async fn serve(daemon: Arc<Daemon>, config: &Config, ready: impl FnOn
     };
     let _ = std::fs::remove_file(&config.socket);
     result
+}
+
+/// Agents get no answer: an invocation administers nobody, itself neither.
+async fn no_agents(
+    Shared(daemon): Shared<Arc<Daemon>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match peer.pidfd.as_deref() {
+        Some(pidfd) if daemon.kernel().tag_of(pidfd.as_fd()).is_none() => next.run(request).await,
+        Some(_) => refusal(StatusCode::FORBIDDEN, "the caller runs as an invocation").into_response(),
+        None => {
+            refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified").into_response()
+        }
+    }
 }
 
 async fn status(Shared(daemon): Shared<Arc<Daemon>>) -> Answer<Status> {

@@ -34,8 +34,9 @@ impl Daemon {
     /// # Errors
     /// Says what is wrong with the request; nothing was tagged then.
     pub(super) fn start(self: &Arc<Self>, start: &Start, caller: &Caller) -> Result<Started, Problem> {
-        let policy = policy::load(&start.policy_name, &start.policy, &start.variables)
+        let mut policy = policy::load(&start.policy_name, &start.policy, &start.variables)
             .map_err(|e| problem(format!("{e}"), None))?;
+        policy.files.extend(self.guard.iter().cloned());
         if let Some(level) = start.level.filter(|l| *l != self.level) {
             let why = self.why.as_deref().unwrap_or("the daemon was started so");
             return Err(problem(format!("level {} is not in force: {why}", level.name()), None));

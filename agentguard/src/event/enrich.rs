@@ -86,7 +86,9 @@ fn deciding_rule(invocation: &Invocation, raw: &Raw, path: &[u8], action: Action
     let header = &raw.header;
     let access = Access(header.access);
     match action {
-        Action::Open | Action::Exec | Action::Path if !path.is_empty() => {
+        Action::Open | Action::Exec | Action::Path | Action::Use | Action::MapExec | Action::Unix
+            if !path.is_empty() =>
+        {
             Some(rule(&policy::explain_file(&invocation.policy, path, access)))
         }
         Action::Connect | Action::Bind => {
@@ -138,6 +140,7 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         0 => None,
         1 => Some("EPERM".into()),
         13 => Some("EACCES".into()),
+        18 => Some("EXDEV".into()),
         n => Some(n.to_string()),
     };
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
@@ -155,6 +158,7 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     }
     match action {
         Some(Action::Privilege) => record.object = privilege_name(header),
+        Some(Action::MapExec) if path.is_empty() => record.object = privilege_name(header),
         Some(Action::Socket) => {
             let kind = header.socket_type & 0xf; // without SOCK_CLOEXEC and SOCK_NONBLOCK
             record.object = format!("family {} type {kind}", header.family);

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_FUNC: u32 = 12;
 /// Number of offsets, which are all `u32`.
 pub const OFFSET_COUNT: usize = size_of::<Offsets>() / 4;
 
@@ -136,6 +137,23 @@ impl Btf {
         Ok(Some(bits / 8))
     }
 
+    /// Index of a parameter of a function, `None` if the function does not exist or has no such parameter.
+    fn parameter(&self, function: &str, parameter: &str) -> Result<Option<u32>> {
+        for &at in self.types.iter().skip(1) {
+            let is_function = (self.u32(at + 4)? >> 24) & 31 == KIND_FUNC;
+            if !is_function || self.name(self.u32(at)?)? != function.as_bytes() {
+                continue;
+            }
+            let prototype = self.type_at(self.u32(at + 8)?)?;
+            for i in 0..self.u32(prototype + 4)? & 0xffff {
+                if self.name(self.u32(prototype + 12 + 8 * i as usize)?)? == parameter.as_bytes() {
+                    return Ok(Some(i));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// All offsets that the programs need.
     ///
     /// # Errors
@@ -144,8 +162,11 @@ impl Btf {
         let structs = self.structs()?;
         let mut offsets = [ABSENT; OFFSET_COUNT];
         for (slot, Member { strukt, path, required, .. }) in offsets.iter_mut().zip(Offsets::MEMBERS) {
-            let id = structs.get(strukt.as_bytes());
-            match id.map(|id| self.offset(*id, path)).transpose()?.flatten() {
+            let found = match structs.get(strukt.as_bytes()) {
+                Some(id) => self.offset(*id, path)?,
+                None => self.parameter(strukt, path)?,
+            };
+            match found {
                 Some(offset) => *slot = offset,
                 None if *required => {
                     bail!("this kernel has no `{strukt}.{path}`, which AgentGuard must read")

@@ -2,8 +2,8 @@
 
 pub mod btf;
 mod mapped;
+mod programs;
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use agentguard_common::counter::{COUNTERS, Counter};
@@ -11,12 +11,11 @@ use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Lsm,
-};
+use aya::programs::BtfTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use aya_obj::btf::BtfKind;
 use mapped::Mapped;
+use programs::Plan;
+pub use programs::Report;
 use serde::{Deserialize, Serialize};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agentguard-bpf"));
@@ -40,53 +39,6 @@ impl Level {
     }
 }
 
-/// LSM programs: program name and hook.
-const LSM: &[(&str, &str)] = &[
-    ("task_alloc", "task_alloc"),
-    ("file_open", "file_open"),
-    ("bprm_check", "bprm_check_security"),
-    ("path_mknod", "path_mknod"),
-    ("path_mkdir", "path_mkdir"),
-    ("path_symlink", "path_symlink"),
-    ("path_unlink", "path_unlink"),
-    ("path_rmdir", "path_rmdir"),
-    ("path_truncate", "path_truncate"),
-    ("path_chmod", "path_chmod"),
-    ("path_chown", "path_chown"),
-    ("path_link", "path_link"),
-    ("path_rename", "path_rename"),
-    ("socket_create", "socket_create"),
-    ("socket_post_create", "socket_post_create"),
-    ("socket_connect", "socket_connect"),
-    ("socket_bind", "socket_bind"),
-    ("socket_sendmsg", "socket_sendmsg"),
-    ("sb_mount", "sb_mount"),
-    ("sb_umount", "sb_umount"),
-    ("sb_pivotroot", "sb_pivotroot"),
-    ("move_mount", "move_mount"),
-    ("path_chroot", "path_chroot"),
-    ("userns_create", "userns_create"),
-    ("bpf", "bpf"),
-    ("perf_event_open", "perf_event_open"),
-    ("capable", "capable"),
-    ("ptrace_access_check", "ptrace_access_check"),
-    ("task_kill", "task_kill"),
-    ("file_ioctl", "file_ioctl"),
-];
-/// LSM programs for hooks that only newer kernels have; older ones go through another hook above.
-const LSM_NEWER: &[(&str, &str)] = &[("file_ioctl_compat", "file_ioctl_compat")];
-/// Tracepoints of both levels.
-const TRACEPOINTS: &[(&str, &str)] =
-    &[("fork", "sched_process_fork"), ("executed", "sched_process_exec"), ("exited", "sched_process_exit")];
-const SOCK_ADDR: &[&str] = &[
-    "cgroup_connect4",
-    "cgroup_connect6",
-    "cgroup_sendmsg4",
-    "cgroup_sendmsg6",
-    "cgroup_bind4",
-    "cgroup_bind6",
-];
-
 /// The loaded programs and maps. Dropping it detaches everything.
 pub struct Kernel {
     ebpf: Ebpf,
@@ -101,16 +53,6 @@ pub struct Kernel {
     arena_used: u32,
     policies_used: u32,
     armed: bool,
-}
-
-/// The cgroup v2 mount point, also beside v1 hierarchies.
-fn cgroup_root() -> Result<File> {
-    for path in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
-        if std::path::Path::new(path).join("cgroup.controllers").exists() {
-            return File::open(path).with_context(|| path.to_owned());
-        }
-    }
-    bail!("no cgroup v2 hierarchy is mounted; hint: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
 fn map_fd(map: &Map) -> Result<BorrowedFd<'_>> {
@@ -163,65 +105,13 @@ impl Kernel {
     }
 
     fn attach(&mut self) -> Result<()> {
-        for (name, tracepoint) in TRACEPOINTS {
-            self.tracepoint(name, tracepoint)?;
-        }
-        match self.level {
-            Level::Lsm => {
-                for (name, hook) in LSM {
-                    self.lsm(name, hook)?;
-                }
-                for (name, hook) in LSM_NEWER {
-                    let function = format!("bpf_lsm_{hook}");
-                    if self.btf.id_by_type_name_kind(&function, BtfKind::Func).is_ok() {
-                        self.lsm(name, hook)?;
-                    }
-                }
-            }
-            Level::Compat => self.tracepoint("refused_call", "sys_exit")?,
-        }
-        self.cgroup("cgroup_egress")?;
-        for name in SOCK_ADDR.iter().chain(&["cgroup_sock_create"]) {
-            match self.cgroup(name) {
+        for plan in Plan::of(self.level, &self.btf) {
+            let placed = plan.load(&mut self.ebpf, &self.btf).and_then(|()| plan.attach(&mut self.ebpf));
+            match placed {
                 // Kernels before 6.13 do not let cgroup programs see task storage; the LSM hooks decide the same.
-                Err(_) if self.level == Level::Lsm => self.missing.push((*name).to_owned()),
+                Err(_) if plan.is_second_lock(self.level) => self.missing.push(plan.name.to_owned()),
                 other => other?,
             }
-        }
-        Ok(())
-    }
-
-    fn tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<()> {
-        let program: &mut BtfTracePoint =
-            self.ebpf.program_mut(name).context("missing program")?.try_into()?;
-        program.load(tracepoint, &self.btf).with_context(|| format!("loading {name}"))?;
-        program.attach().with_context(|| format!("attaching {name}"))?;
-        Ok(())
-    }
-
-    fn lsm(&mut self, name: &str, hook: &str) -> Result<()> {
-        let program: &mut Lsm = self.ebpf.program_mut(name).context("missing program")?.try_into()?;
-        program.load(hook, &self.btf).with_context(|| format!("loading {name}"))?;
-        program.attach().with_context(|| format!("attaching {name}"))?;
-        Ok(())
-    }
-
-    fn cgroup(&mut self, name: &str) -> Result<()> {
-        let root = cgroup_root()?;
-        let program = self.ebpf.program_mut(name).context("missing program")?;
-        let mode = CgroupAttachMode::Single; // links are always multiple; the kernel wants no flags here
-        if name == "cgroup_egress" {
-            let program: &mut CgroupSkb = program.try_into()?;
-            program.load().with_context(|| format!("loading {name}"))?;
-            program.attach(root, CgroupSkbAttachType::Egress, mode)?;
-        } else if name == "cgroup_sock_create" {
-            let program: &mut CgroupSock = program.try_into()?;
-            program.load().with_context(|| format!("loading {name}"))?;
-            program.attach(root, mode)?;
-        } else {
-            let program: &mut CgroupSockAddr = program.try_into()?;
-            program.load().with_context(|| format!("loading {name}"))?;
-            program.attach(root, mode)?;
         }
         Ok(())
     }
@@ -246,6 +136,16 @@ impl Kernel {
                 Ok((kernel, Some(why)))
             }
         }
+    }
+
+    /// Loads every program of `level`, attaching none, and reports what the verifier made of each.
+    ///
+    /// # Errors
+    /// When the object itself does not load. A program that does not is reported.
+    pub fn reports(level: Level) -> Result<Vec<Report>> {
+        let mut ebpf = Self::object()?;
+        let btf = aya::Btf::from_sys_fs()?;
+        Ok(Plan::of(level, &btf).into_iter().map(|plan| plan.report(&mut ebpf, &btf)).collect())
     }
 
     /// A child with a tag that leads nowhere must be refused a file (level `lsm`) and a socket.

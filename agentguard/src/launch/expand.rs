@@ -14,13 +14,15 @@ use crate::policy::model::FileRule;
 /// Directory entries looked at before a walk gives up: some ten seconds, and far more than a large workspace holds.
 pub(super) const MAX_ENTRIES: usize = 2_000_000;
 
-/// The alternatives of a file rule's glob.
+/// The alternatives of a file rule's glob that speak of paths.
 ///
 /// # Errors
 ///
 /// If the glob is malformed. Loading a policy refuses such a rule, so this is for policies that came another way.
 pub(super) fn globs(rule: &FileRule) -> Result<Vec<Glob>> {
-    glob::parse(&rule.glob).map_err(|e| anyhow!("glob {:?}: {e}", rule.glob))
+    let mut globs = glob::parse(&rule.glob).map_err(|e| anyhow!("glob {:?}: {e}", rule.glob))?;
+    globs.retain(|g| !g.is_abstract());
+    Ok(globs)
 }
 
 /// Whether `glob` matches the path.

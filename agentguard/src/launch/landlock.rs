@@ -115,7 +115,11 @@ impl Draft {
     }
 
     fn allow(&mut self, rule: &FileRule) -> Result<()> {
-        for glob in expand::globs(rule)? {
+        let globs = expand::globs(rule)?;
+        if globs.is_empty() {
+            self.note(rule, format_args!("allows nothing: Landlock cuts all abstract sockets of others off"));
+        }
+        for glob in globs {
             if let Some(path) = glob.literal() {
                 self.allow_path(rule, path, glob.tail);
                 continue;
@@ -142,10 +146,14 @@ impl Draft {
 
     /// Takes the accesses of a deny or ask rule out; says why if that does not work.
     fn refuse(&mut self, rule: &FileRule) -> Result<()> {
+        let globs = expand::globs(rule)?;
+        if globs.is_empty() {
+            return Ok(()); // abstract sockets of others are cut off without exception
+        }
         ensure!(rule.access != Access::CONNECT, "Landlock does not mediate Unix sockets by path");
         let denied = rule.access.without(Access::CONNECT);
         let mut overlap = false;
-        for glob in expand::globs(rule)? {
+        for glob in globs {
             overlap |= !self.take_from_trees(&glob, denied);
             for (_, access) in self.files.iter_mut().filter(|(path, _)| expand::matches(&glob, path)) {
                 *access = access.without(denied);

@@ -2,7 +2,8 @@
 //!
 //! `*` and `?` stay inside a component, `**` is a whole component and stands for any number of them, `[a-z]` and
 //! `[!a-z]` are classes, `{a,b}` alternatives, `\` escapes. `/a/**` is `/a` itself and all below; `**/x` is `x` at
-//! any depth. This is the only definition: the tables, explanations and Landlock all start from [`parse`].
+//! any depth. `@name` is an abstract socket name, in which `/` is a byte like any other but for the wildcards. This is
+//! the only definition: the tables, explanations and Landlock all start from [`parse`].
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -57,6 +58,11 @@ const MAX_ALTERNATIVES: usize = 1024;
 const ANY: ByteSet = ByteSet([u64::MAX; 4]);
 
 impl Glob {
+    /// Whether it speaks of abstract socket names, not of paths.
+    pub(crate) fn is_abstract(&self) -> bool {
+        self.tokens.first() == Some(&Token::Byte(b'@'))
+    }
+
     /// The body as a path, if it has no wildcards.
     pub(crate) fn literal(&self) -> Option<PathBuf> {
         let bytes = self.literal_bytes();
@@ -172,6 +178,11 @@ fn component(text: &str, tokens: &mut Vec<Token>) -> Result<(), String> {
         "*" => tokens.push(Token::Set(ANY.without_slash())),
         _ => {}
     }
+    bytes(text, tokens)
+}
+
+/// Appends the tokens of some text without a special meaning as a whole.
+fn bytes(text: &str, tokens: &mut Vec<Token>) -> Result<(), String> {
     let bytes = text.as_bytes();
     let mut i = 0;
     while let Some(&byte) = bytes.get(i) {
@@ -198,12 +209,21 @@ fn component(text: &str, tokens: &mut Vec<Token>) -> Result<(), String> {
 }
 
 fn parse_one(glob: &str) -> Result<Glob, String> {
+    if let Some(name) = glob.strip_prefix('@') {
+        let mut tokens = vec![Token::Byte(b'@')];
+        if name.is_empty() {
+            return Err("`@` without the name of an abstract socket".into());
+        }
+        bytes(name, &mut tokens)?;
+        return Ok(Glob { tokens, tail: false });
+    }
     if glob == "/" {
         return Ok(Glob { tokens: vec![Token::Byte(b'/')], tail: false });
     }
     // `**/x` is `/**/x`.
     let components = glob.strip_prefix('/').or_else(|| glob.starts_with("**/").then_some(glob));
-    let components = components.ok_or("a path must be absolute or begin with `**/`")?;
+    let components = components
+        .ok_or("a path must be absolute or begin with `**/`; an abstract socket name begins with `@`")?;
     let (mut tokens, mut deep) = (Vec::with_capacity(glob.len()), false);
     for text in components.split('/') {
         if text == "**" {
@@ -232,7 +252,7 @@ pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
 }
 
 /// Escapes a value so that it matches only itself.
-pub(super) fn escape(value: &str) -> String {
+pub(crate) fn escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | ',') {
@@ -298,6 +318,8 @@ mod tests {
             ("/a/{b,c", "`{` without `}`"),
             ("/a/b}", "`}` without `{`"),
             ("/a\\", "escapes nothing"),
+            ("@", "without the name"),
+            ("@a/**", "whole component"),
             ("/a\0", "NUL"),
             (&long, "more than 4096"),
             (&many, "more than 1024 alternatives"),

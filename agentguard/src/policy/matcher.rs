@@ -84,6 +84,10 @@ mod tests {
             ("**/.env", "/a/b/.env", "/a/.env/b"),
             ("**/.ssh/**", "/h/.ssh/id", "/h/.sshx"),
             ("**/**/x", "/a/x", "/a/ax"),
+            ("@bus-*", "@bus-1", "/bus-1"),
+            ("@/tmp/.X11-unix/X?", "@/tmp/.X11-unix/X0", "/tmp/.X11-unix/X0"),
+            ("**/x", "/x", "@a/x"),
+            ("{@a,/b}", "@a", "@b"),
             ("/\\*\\{a,b\\}", "/*{a,b}", "/xa"),
         ] {
             assert!(matches(glob, yes), "{glob} {yes}");

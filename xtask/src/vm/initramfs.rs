@@ -12,6 +12,8 @@ use super::Kernel;
 
 /// Modules that the guest needs; a kernel that has one built in has no file for it.
 const MODULES: &[&str] = &["virtio_pci", "virtiofs", "overlay", "virtio_rng"];
+/// Protocols that attacks go by, and that a guest has no program to load for.
+const PROTOCOLS: &[&str] = &["sctp", "af_key", "algif_hash", "vsock_loopback"];
 
 /// Mounts the shared root under an overlay, becomes it, runs the script, prints its status, powers off.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -125,7 +127,7 @@ pub(super) fn build(kernel: &Kernel, script: &str) -> Result<Vec<u8>> {
     let busybox = std::fs::read("/bin/busybox").context("/bin/busybox (package busybox-static)")?;
     archive.entry("bin/busybox", 0o100_755, &busybox)?;
     let mut modules = Modules::default();
-    for name in MODULES {
+    for name in MODULES.iter().chain(PROTOCOLS) {
         modules.add(kernel, name)?;
     }
     let mut order = String::new();

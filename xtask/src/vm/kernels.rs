@@ -5,8 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Series of the test matrix: the oldest kernel that level `lsm` supports, and the newest that Debian 12 has.
-pub(crate) const SERIES: [&str; 2] = ["6.12", "6.1"];
+/// Series of the test matrix: the newest that Debian builds for any release, the newest that Debian 12 has, and the
+/// oldest that level `lsm` supports.
+pub(crate) const SERIES: [&str; 3] = [NEWEST, "6.12", "6.1"];
+const NEWEST: &str = "newest";
+/// Where the newest is. Its signing keys are in Debian 12's keyring.
+const NEWEST_SOURCE: &str = "deb http://deb.debian.org/debian trixie-backports main\n";
 
 /// An unpacked kernel.
 pub(crate) struct Kernel {
@@ -29,17 +33,55 @@ fn numbers(package: &str) -> Vec<u64> {
     package.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
 }
 
-/// The newest package of a series.
-fn package(series: &str) -> Result<String> {
-    let escaped = series.replace('.', "\\.");
-    let pattern = format!("^linux-image-{escaped}\\.[^ ]*-cloud-amd64$");
-    let found = text(Command::new("apt-cache").args(["search", "--names-only", &pattern]))?;
-    let names = found.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned);
-    names.max_by_key(|n| numbers(n)).with_context(|| {
-        format!(
-            "apt offers no linux-image-{series}.*-cloud-amd64; hint: apt-get update, Debian 12 with updates"
-        )
-    })
+/// The package lists that a series comes from.
+struct Archive(Vec<String>);
+
+impl Archive {
+    /// This machine's own lists, or for the newest kernel lists of their own below `dir`.
+    fn of(series: &str, dir: &Path) -> Result<Self> {
+        if series != NEWEST {
+            return Ok(Self(Vec::new()));
+        }
+        let [lists, cache, source] = ["lists", "cache", "sources.list"].map(|name| dir.join(name));
+        std::fs::create_dir_all(lists.join("partial"))?;
+        std::fs::create_dir_all(cache.join("archives/partial"))?;
+        std::fs::write(&source, NEWEST_SOURCE)?;
+        let options = [
+            format!("Dir::Etc::SourceList={}", source.display()),
+            "Dir::Etc::SourceParts=/dev/null".into(),
+            format!("Dir::State::Lists={}", lists.display()),
+            format!("Dir::Cache={}", cache.display()),
+        ];
+        let archive = Self(options.into_iter().flat_map(|o| ["--option".to_owned(), o]).collect());
+        text(archive.command("apt-get").arg("update"))?;
+        Ok(archive)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(&self.0);
+        command
+    }
+
+    /// The newest package whose name begins with `prefix` and goes on with a version for cloud machines.
+    fn newest(&self, prefix: &str) -> Result<Option<String>> {
+        let pattern = format!("^{}[0-9][^ ]*-cloud-amd64$", prefix.replace('.', "\\."));
+        let found = text(self.command("apt-cache").args(["search", "--names-only", &pattern]))?;
+        let names = found.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned);
+        Ok(names.max_by_key(|n| numbers(n)))
+    }
+
+    /// The packages that the kernel of a series is in: newer ones are in two parts.
+    fn packages(&self, series: &str) -> Result<Vec<String>> {
+        let version = if series == NEWEST { String::new() } else { format!("{series}.") };
+        let image = self.newest(&format!("linux-image-{version}"))?.with_context(|| {
+            format!("apt offers no linux-image-{version}*-cloud-amd64; hint: apt-get update, Debian 12 with updates")
+        })?;
+        let release = image.trim_start_matches("linux-image-");
+        let binary = format!("linux-binary-{release}");
+        let split = self.command("apt-cache").args(["show", &binary]).output()?.status.success();
+        Ok(if split { vec![binary, format!("linux-modules-{release}")] } else { vec![image] })
+    }
 }
 
 fn files_below(dir: &Path, out: &mut Vec<PathBuf>) -> Result<()> {
@@ -61,31 +103,34 @@ impl Kernel {
         if !dir.join("complete").exists() {
             fetch(series, &dir).with_context(|| format!("guest kernel {series}"))?;
         }
-        let boot = dir.join("boot");
-        let images = std::fs::read_dir(&boot)?.filter_map(Result::ok).map(|e| e.path());
-        let image = images
-            .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")))
-            .max()
-            .with_context(|| format!("no kernel image in {}", boot.display()))?;
-        let name = image.file_name().unwrap_or_default().to_string_lossy();
-        let release = name.trim_start_matches("vmlinuz-").to_owned();
+        let trees = ["lib/modules", "usr/lib/modules"].map(|tree| dir.join(tree));
+        let tree = trees.iter().find(|tree| tree.exists());
+        let tree = tree.with_context(|| format!("no modules in {}", dir.display()))?;
+        let releases = std::fs::read_dir(tree)?.filter_map(Result::ok).map(|e| e.file_name());
+        let release = releases.max().with_context(|| format!("no kernel in {}", tree.display()))?;
+        let release = release.to_string_lossy().into_owned();
+        let images =
+            [dir.join("boot").join(format!("vmlinuz-{release}")), tree.join(&release).join("vmlinuz")];
+        let image = images.into_iter().find(|image| image.exists());
+        let image = image.with_context(|| format!("no image of {release} in {}", dir.display()))?;
         let mut modules = Vec::new();
-        files_below(&dir.join("lib/modules").join(&release).join("kernel"), &mut modules)?;
+        files_below(&tree.join(&release).join("kernel"), &mut modules)?;
         Ok(Self { short: series, release, image, modules })
     }
 }
 
 fn fetch(series: &str, dir: &Path) -> Result<()> {
-    let package = package(series)?;
-    eprintln!("setup: downloading {package}");
     let _ = std::fs::remove_dir_all(dir); // an interrupted download
     std::fs::create_dir_all(dir)?;
-    text(Command::new("apt-get").args(["download", &package]).current_dir(dir))?;
+    let archive = Archive::of(series, dir)?;
+    let packages = archive.packages(series)?;
+    eprintln!("setup: downloading {}", packages.join(" "));
+    text(archive.command("apt-get").arg("download").args(&packages).current_dir(dir))?;
     let archives = std::fs::read_dir(dir)?.filter_map(Result::ok).map(|e| e.path());
     for archive in archives.filter(|p| p.extension().is_some_and(|e| e == "deb")) {
         text(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(dir))?;
         std::fs::remove_file(&archive)?;
     }
-    std::fs::write(dir.join("complete"), package)?;
+    std::fs::write(dir.join("complete"), packages.join(" "))?;
     Ok(())
 }

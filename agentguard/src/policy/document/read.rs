@@ -136,9 +136,17 @@ impl<'a> Reader<'a> {
         }
         for path in &r.paths.value {
             let glob = self.expand(path)?;
-            if let Err(why) = glob::parse(&glob) {
+            let parsed = glob::parse(&glob).map_err(|why| {
                 let message = format!("glob `{}`: {why}", path.value);
                 let hint = "such as /etc/hosts, ${workspace}/**, **/.env or /usr/bin/{ls,cat}";
+                self.error(path.referenced, message, hint)
+            })?;
+            let of_sockets = Access::CONNECT.union(Access::CREATE);
+            if parsed.iter().any(|g| g.is_abstract()) && access != Access::ALL && !of_sockets.contains(access)
+            {
+                let message = format!("`{}` is an abstract socket, which has no such access", path.value);
+                let hint =
+                    "abstract sockets are created (bound) and connected to: `create`, `connect`, or `all`";
                 return Err(self.error(path.referenced, message, hint));
             }
             let source = self.source(path.referenced, r.reason.as_ref());

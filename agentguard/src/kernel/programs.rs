@@ -1,0 +1,206 @@
+//! The programs of the kernel plane: what each attaches to, at which level, and what the verifier makes of it.
+
+use std::fs::File;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
+use aya::{Btf, Ebpf};
+use aya_obj::btf::BtfKind;
+use serde::Serialize;
+
+use super::Level;
+
+/// LSM programs: program name and hook.
+const LSM: &[(&str, &str)] = &[
+    ("task_alloc", "task_alloc"),
+    ("file_open", "file_open"),
+    ("bprm_check", "bprm_check_security"),
+    ("path_mknod", "path_mknod"),
+    ("path_mkdir", "path_mkdir"),
+    ("path_symlink", "path_symlink"),
+    ("path_unlink", "path_unlink"),
+    ("path_rmdir", "path_rmdir"),
+    ("path_truncate", "path_truncate"),
+    ("path_chmod", "path_chmod"),
+    ("path_chown", "path_chown"),
+    ("path_notify", "path_notify"),
+    ("path_link", "path_link"),
+    ("path_rename", "path_rename"),
+    ("socket_create", "socket_create"),
+    ("socket_post_create", "socket_post_create"),
+    ("socket_connect", "socket_connect"),
+    ("socket_bind", "socket_bind"),
+    ("socket_sendmsg", "socket_sendmsg"),
+    ("sb_mount", "sb_mount"),
+    ("sb_umount", "sb_umount"),
+    ("sb_pivotroot", "sb_pivotroot"),
+    ("move_mount", "move_mount"),
+    ("path_chroot", "path_chroot"),
+    ("userns_create", "userns_create"),
+    ("bpf", "bpf"),
+    ("perf_event_open", "perf_event_open"),
+    ("syslog", "syslog"),
+    ("capable", "capable"),
+    ("ptrace_access_check", "ptrace_access_check"),
+    ("task_kill", "task_kill"),
+    ("file_ioctl", "file_ioctl"),
+    ("file_fcntl", "file_fcntl"),
+    ("file_receive", "file_receive"),
+    ("mmap_file", "mmap_file"),
+    ("file_mprotect", "file_mprotect"),
+    ("inode_setxattr", "inode_setxattr"),
+    ("inode_removexattr", "inode_removexattr"),
+    ("inode_setattr", "inode_setattr"),
+    ("unix_stream_connect", "unix_stream_connect"),
+    ("unix_may_send", "unix_may_send"),
+    ("unix_bind", "socket_bind"),
+    ("socket_listen", "socket_listen"),
+    ("task_setnice", "task_setnice"),
+    ("task_setioprio", "task_setioprio"),
+    ("task_setscheduler", "task_setscheduler"),
+    ("task_movememory", "task_movememory"),
+    ("task_prlimit", "task_prlimit"),
+    ("key_permission", "key_permission"),
+    ("shm_made", "shm_alloc_security"),
+    ("shm_freed", "shm_free_security"),
+    ("msg_made", "msg_queue_alloc_security"),
+    ("msg_freed", "msg_queue_free_security"),
+    ("sem_made", "sem_alloc_security"),
+    ("sem_freed", "sem_free_security"),
+    ("ipc_permission", "ipc_permission"),
+];
+/// LSM programs for hooks that only newer kernels have; older ones go through another hook above.
+const LSM_NEWER: &[(&str, &str)] = &[
+    ("file_ioctl_compat", "file_ioctl_compat"),
+    ("inode_set_acl", "inode_set_acl"),
+    ("inode_remove_acl", "inode_remove_acl"),
+];
+/// Tracepoints of both levels: program and tracepoint.
+const TRACEPOINTS: &[(&str, &str)] =
+    &[("fork", "sched_process_fork"), ("executed", "sched_process_exec"), ("exited", "sched_process_exit")];
+/// Programs on the root cgroup.
+const CGROUP: &[&str] = &[
+    "cgroup_egress",
+    "cgroup_connect4",
+    "cgroup_connect6",
+    "cgroup_sendmsg4",
+    "cgroup_sendmsg6",
+    "cgroup_bind4",
+    "cgroup_bind6",
+    "cgroup_sock_create",
+];
+
+/// A program and where it goes.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) name: &'static str,
+    /// Hook or tracepoint; empty for cgroup programs, whose kind says it.
+    place: &'static str,
+}
+
+/// What the verifier made of one program.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub program: &'static str,
+    /// LSM hook, tracepoint, or `cgroup`.
+    pub attaches_to: &'static str,
+    /// Instructions the verifier looked at, over all paths.
+    pub verified_instructions: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+    /// Nanoseconds that loading took: verification and compilation.
+    pub load_ns: u64,
+    /// The kernel's refusal, if it did not load.
+    pub error: Option<String>,
+    /// Whether the level works without it.
+    pub optional: bool,
+}
+
+impl Plan {
+    /// The programs of `level` on this kernel, in the order in which they are attached.
+    pub(super) fn of(level: Level, btf: &Btf) -> Vec<Self> {
+        let has = |hook: &str| {
+            let function = format!("bpf_lsm_{hook}");
+            btf.id_by_type_name_kind(&function, BtfKind::Func).is_ok()
+        };
+        let plan = |&(name, place): &(&'static str, &'static str)| Self { name, place };
+        let mut all: Vec<_> = TRACEPOINTS.iter().map(plan).collect();
+        match level {
+            Level::Lsm => {
+                all.extend(LSM.iter().map(plan));
+                all.extend(LSM_NEWER.iter().filter(|(_, hook)| has(hook)).map(plan));
+            }
+            Level::Compat => all.push(Self { name: "refused_call", place: "sys_exit" }),
+        }
+        all.extend(CGROUP.iter().map(|name| Self { name, place: "" }));
+        all
+    }
+
+    /// Whether the level works without it.
+    pub(super) fn is_second_lock(self, level: Level) -> bool {
+        level == Level::Lsm && self.place.is_empty() && self.name != "cgroup_egress"
+    }
+
+    fn program(self, ebpf: &mut Ebpf) -> Result<&mut Program> {
+        ebpf.program_mut(self.name).with_context(|| format!("the object has no program {}", self.name))
+    }
+
+    pub(super) fn load(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+        match self.program(ebpf)? {
+            Program::Lsm(program) => program.load(self.place, btf),
+            Program::BtfTracePoint(program) => program.load(self.place, btf),
+            Program::CgroupSkb(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
+            Program::CgroupSockAddr(program) => program.load(),
+            _ => bail!("{} is of no kind that is loaded here", self.name),
+        }
+        .with_context(|| format!("loading {}", self.name))
+    }
+
+    pub(super) fn attach(self, ebpf: &mut Ebpf) -> Result<()> {
+        let mode = CgroupAttachMode::Single; // links are always multiple; the kernel wants no flags here
+        match self.program(ebpf)? {
+            Program::Lsm(program) => program.attach().map(drop),
+            Program::BtfTracePoint(program) => program.attach().map(drop),
+            Program::CgroupSkb(program) => {
+                program.attach(cgroup_root()?, CgroupSkbAttachType::Egress, mode).map(drop)
+            }
+            Program::CgroupSock(program) => program.attach(cgroup_root()?, mode).map(drop),
+            Program::CgroupSockAddr(program) => program.attach(cgroup_root()?, mode).map(drop),
+            _ => bail!("{} is of no kind that is attached here", self.name),
+        }
+        .with_context(|| format!("attaching {}", self.name))
+    }
+
+    /// Loads it and says what came of that.
+    pub(super) fn report(self, ebpf: &mut Ebpf, btf: &Btf) -> Report {
+        let start = Instant::now();
+        let loaded = self.load(ebpf, btf);
+        let load_ns = start.elapsed().as_nanos() as u64;
+        let info = loaded.and_then(|()| Ok(self.program(ebpf)?.info()?));
+        let (verified, jited, error) = match info {
+            Ok(info) => (info.verified_instruction_count().unwrap_or(0), info.size_jitted(), None),
+            Err(e) => (0, 0, Some(format!("{e:#}"))),
+        };
+        Report {
+            program: self.name,
+            attaches_to: if self.place.is_empty() { "cgroup" } else { self.place },
+            verified_instructions: verified,
+            jited_bytes: jited,
+            load_ns,
+            error,
+            optional: self.is_second_lock(Level::Lsm),
+        }
+    }
+}
+
+/// The cgroup v2 mount point, also beside v1 hierarchies.
+fn cgroup_root() -> Result<File> {
+    for path in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
+        if std::path::Path::new(path).join("cgroup.controllers").exists() {
+            return File::open(path).with_context(|| path.to_owned());
+        }
+    }
+    bail!("no cgroup v2 hierarchy is mounted; hint: mount -t cgroup2 none /sys/fs/cgroup")
+}

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::str::Chars;
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +55,10 @@ pub(crate) struct Glob {
 /// Bytes of a glob, with its variables expanded. Keeps positions in a glob below `u16::MAX`.
 const MAX_BYTES: usize = 4096;
 const MAX_ALTERNATIVES: usize = 1024;
+/// Braces inside one another.
+const MAX_NESTED: u32 = 32;
+/// Bytes of all alternatives of a glob.
+const MAX_EXPANDED: usize = 1 << 18;
 const ANY: ByteSet = ByteSet([u64::MAX; 4]);
 
 impl Glob {
@@ -92,45 +97,88 @@ fn path(bytes: Vec<u8>) -> PathBuf {
     if bytes.is_empty() { "/".into() } else { OsString::from_vec(bytes).into() }
 }
 
-/// Expands `{a,b}`.
-fn alternatives(glob: &str) -> Result<Vec<String>, String> {
-    let bytes = glob.as_bytes();
-    let (mut open, mut depth, mut commas, mut i) = (None, 0, Vec::new(), 0);
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 1,
-            b'{' => {
-                if depth == 0 {
-                    open = Some(i);
-                }
-                depth += 1;
-            }
-            b',' if depth == 1 => commas.push(i),
-            b'}' if depth == 0 => return Err("`}` without `{`".into()),
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-            _ => {}
-        }
-        i += 1;
+/// Alternatives of a glob. Their number and size are bounded while they are made.
+struct Alternatives {
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Alternatives {
+    fn none() -> Self {
+        Self { texts: Vec::new(), bytes: 0 }
     }
-    let Some(open) = open else { return Ok(vec![glob.to_owned()]) };
-    if depth != 0 {
-        return Err("`{` without `}`".into());
-    }
-    let mut out = Vec::new();
-    let mut start = open + 1;
-    for end in commas.into_iter().chain([i]) {
-        out.extend(alternatives(&format!("{}{}{}", &glob[..open], &glob[start..end], &glob[i + 1..]))?);
-        if out.len() > MAX_ALTERNATIVES {
+
+    fn add(&mut self, text: String) -> Result<(), String> {
+        self.bytes += text.len();
+        self.texts.push(text);
+        if self.texts.len() > MAX_ALTERNATIVES {
             return Err(format!("more than {MAX_ALTERNATIVES} alternatives"));
         }
-        start = end + 1;
+        self.check_size()
     }
-    Ok(out)
+
+    fn check_size(&self) -> Result<(), String> {
+        if self.bytes > MAX_EXPANDED {
+            return Err(format!("its alternatives have more than {MAX_EXPANDED} bytes in all"));
+        }
+        Ok(())
+    }
+
+    /// Continues each with `c`.
+    fn push(&mut self, c: char) -> Result<(), String> {
+        self.bytes += self.texts.len() * c.len_utf8();
+        self.texts.iter_mut().for_each(|text| text.push(c));
+        self.check_size()
+    }
+
+    /// Continues each with each of `tails`.
+    fn branch(mut self, tails: Self) -> Result<Self, String> {
+        if let [tail] = tails.texts.as_slice() {
+            tail.chars().try_for_each(|c| self.push(c))?;
+            return Ok(self);
+        }
+        let mut out = Self::none();
+        for (head, tail) in
+            self.texts.iter().flat_map(|head| tails.texts.iter().map(move |tail| (head, tail)))
+        {
+            out.add(format!("{head}{tail}"))?;
+        }
+        Ok(out)
+    }
+}
+
+/// Expands `{a,b}` to the end, or inside braces (`depth` of them) to the `,` or `}` that ends this alternative, which
+/// is returned too.
+fn alternatives(glob: &mut Chars<'_>, depth: u32) -> Result<(Alternatives, Option<char>), String> {
+    let mut out = Alternatives::none();
+    out.add(String::new())?;
+    while let Some(c) = glob.next() {
+        match c {
+            ',' | '}' if depth > 0 => return Ok((out, Some(c))),
+            '}' => return Err("`}` without `{`".into()),
+            '{' if depth == MAX_NESTED => return Err(format!("braces nested deeper than {MAX_NESTED}")),
+            '{' => out = out.branch(braces(glob, depth + 1)?)?,
+            '\\' => {
+                // Stays, for the alternative is parsed later.
+                out.push(c)?;
+                glob.next().map_or(Ok(()), |escaped| out.push(escaped))?;
+            }
+            _ => out.push(c)?,
+        }
+    }
+    if depth > 0 { Err("`{` without `}`".into()) } else { Ok((out, None)) }
+}
+
+/// What stands between `{` and `}`; starts behind the first, ends behind the second.
+fn braces(glob: &mut Chars<'_>, depth: u32) -> Result<Alternatives, String> {
+    let mut out = Alternatives::none();
+    loop {
+        let (some, end) = alternatives(glob, depth)?;
+        some.texts.into_iter().try_for_each(|text| out.add(text))?;
+        if end == Some('}') {
+            return Ok(out);
+        }
+    }
 }
 
 /// Parses a `[...]` class starting behind the `[`. Returns the set and the position behind the `]`.
@@ -228,7 +276,8 @@ pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
     if glob.len() > MAX_BYTES {
         return Err(format!("{} bytes long, more than {MAX_BYTES}", glob.len()));
     }
-    alternatives(glob)?.iter().map(|g| parse_one(g)).collect()
+    let (expanded, _) = alternatives(&mut glob.chars(), 0)?;
+    expanded.texts.iter().map(|g| parse_one(g)).collect()
 }
 
 /// Escapes a value so that it matches only itself.
@@ -245,6 +294,8 @@ pub(super) fn escape(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn one(glob: &str) -> Glob {
@@ -277,9 +328,37 @@ mod tests {
     }
 
     #[test]
+    fn braces_are_expanded_from_the_left() {
+        for (glob, want) in [
+            ("/{a,b}{c,d}", "/ac /ad /bc /bd"),
+            ("/a{b,c{d,e}f}g", "/abg /acdfg /acefg"),
+            ("/{a\\,b,c}\\{,", "/a,b{, /c{,"),
+            ("/x{,y}{z}", "/xz /xyz"),
+            ("/{\\é,{}a}{{}}", "/é /a"),
+        ] {
+            let texts = parse(glob).unwrap_or_else(|e| panic!("{glob}: {e}"));
+            let texts: Vec<_> =
+                texts.iter().map(|g| g.literal().expect("literal").display().to_string()).collect();
+            assert_eq!(texts.join(" "), want, "{glob}");
+        }
+    }
+
+    #[test]
+    fn braces_are_no_denial_of_service() {
+        let started = Instant::now();
+        let chain = format!("/{}{}x", "{a,b}".repeat(10), "{}".repeat(1900));
+        assert_eq!(parse(&chain).expect("short alternatives").len(), 1024);
+        let nested = |depth| format!("/{}a,b{}", "{".repeat(depth), "}".repeat(depth));
+        assert_eq!(parse(&nested(32)).expect("two alternatives").len(), 2);
+        assert!(parse(&nested(2000)).expect_err("too deep").contains("deeper than 32"));
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         let many = format!("/{}", "{a,b}".repeat(11));
+        let large = format!("/{}{}", "{a,b}".repeat(10), "a".repeat(1000));
         for (glob, message) in [
             ("a/b", "absolute"),
             ("**", "absolute"),
@@ -301,6 +380,7 @@ mod tests {
             ("/a\0", "NUL"),
             (&long, "more than 4096"),
             (&many, "more than 1024 alternatives"),
+            (&large, "more than 262144 bytes in all"),
         ] {
             let error = parse(glob).expect_err(glob);
             assert!(error.contains(message), "{glob}: {error}");

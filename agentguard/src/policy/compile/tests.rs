@@ -1,5 +1,7 @@
 //! Compiled tables against the naive reading of the rules.
 
+mod limits;
+
 use agentguard_common::file::{Access, decide, walk};
 use agentguard_common::net::{self, Address, NetFacts, NetOp};
 use agentguard_common::verdict::Decision;

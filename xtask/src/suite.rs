@@ -58,7 +58,8 @@ impl std::fmt::Display for Totals {
 
 fn cargo_test() -> Command {
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--exclude", "agentguard-ebpf"]).current_dir(crate::root());
+    command.args(["test", "--workspace", "--exclude", "agentguard-ebpf", "--exclude", "agentguard-fuzz"]);
+    command.current_dir(crate::root());
     command
 }
 

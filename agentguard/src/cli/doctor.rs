@@ -5,39 +5,41 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::client;
+use super::output::say;
 use crate::daemon::api::Status;
 use crate::kernel::Kernel;
 
 pub(super) fn print(socket: &Path) -> Result<()> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("kernel: {}", release.trim());
+    say!("kernel: {}", release.trim())?;
     if let Ok(status) = client::call::<Status>(socket, "/v1/status", None::<&()>) {
-        println!("daemon: {} listens at {}", status.version, socket.display());
-        println!("level: {} (in force)", status.level.name());
-        say_why(status.why.as_deref());
+        say!("daemon: {} listens at {}", status.version, socket.display())?;
+        say!("level: {} (in force)", status.level.name())?;
+        say_why(status.why.as_deref())?;
         let failures: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
         if failures.is_empty() {
-            println!("failures counted in the kernel: none");
+            say!("failures counted in the kernel: none")?;
         }
         for (name, count) in failures {
-            println!("failures counted in the kernel: {name} {count}");
+            say!("failures counted in the kernel: {name} {count}")?;
         }
         return Ok(());
     }
-    println!("daemon: none listens at {}", socket.display());
+    say!("daemon: none listens at {}", socket.display())?;
     let (kernel, why) = Kernel::best()?;
-    println!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name());
-    say_why(why.as_deref());
+    say!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name())?;
+    say_why(why.as_deref())?;
     if !kernel.missing.is_empty() {
-        println!("second lock: absent, this kernel refuses {}", kernel.missing.join(", "));
+        say!("second lock: absent, this kernel refuses {}", kernel.missing.join(", "))?;
     }
     Ok(())
 }
 
 /// Why not a higher level: the kernel's answer, without the verifier's log.
-fn say_why(why: Option<&str>) {
+fn say_why(why: Option<&str>) -> Result<()> {
     if let Some(why) = why {
         let line = why.lines().next().unwrap_or_default();
-        println!("not lsm because: {}", line.split(". Verifier output").next().unwrap_or(line));
+        say!("not lsm because: {}", line.split(". Verifier output").next().unwrap_or(line))?;
     }
+    Ok(())
 }

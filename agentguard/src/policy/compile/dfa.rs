@@ -16,8 +16,8 @@ use crate::policy::model::{Effect, FileRule};
 const MAX_TOKENS: usize = 1_000_000;
 /// Positions of all states together (64 MB).
 const MAX_POSITIONS: usize = 8_000_000;
-/// Positions times classes of bytes, over all states: about a second.
-const MAX_STEPS: usize = 100_000_000;
+/// Positions times classes of bytes, over all states: a few seconds.
+const MAX_STEPS: usize = 400_000_000;
 
 struct Pattern {
     tokens: Vec<Token>,

@@ -6,10 +6,11 @@ mod tree;
 
 use agentguard_common::file::{Access, decide, walk};
 use agentguard_common::net::{self, Address, NetFacts, NetOp};
+use agentguard_common::policy::PolicyHeader;
 use agentguard_common::verdict::Decision;
 use proptest::prelude::*;
 
-use super::compile;
+use super::{Compiled, compile};
 use crate::policy::model::{Effect, Environment, FileRule, Mode, NetRule, Policy, RuleSource};
 use crate::policy::{builtin, builtin_names, explain_file, explain_net, load};
 
@@ -29,8 +30,13 @@ fn policy(files: Vec<FileRule>, network: Vec<NetRule>) -> Policy {
     }
 }
 
-fn placed(policy: &Policy) -> (agentguard_common::policy::PolicyHeader, Vec<u32>) {
-    let (header, words) = compile(policy).expect("compiles").place(BASE);
+fn placed(policy: &Policy) -> (PolicyHeader, Vec<u32>) {
+    behind_others(&compile(policy).expect("compiles"))
+}
+
+/// Header and arena, with the tables of other policies in front.
+fn behind_others(compiled: &Compiled) -> (PolicyHeader, Vec<u32>) {
+    let (header, words) = compiled.place(BASE);
     let mut arena = vec![0xdead_beef; BASE as usize];
     arena.extend(words);
     (header, arena)

@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 /// Each has a program `fuzz-NAME` and seeds in `tests/fuzz/seeds/NAME`.
 const TARGETS: [&str; 4] = ["policy", "glob", "event", "btf"];
-/// What libFuzzer needs of the compiler. One codegen unit, because the counters of a function must stay together
-/// when the linker drops what is unused.
+/// What libFuzzer needs of the compiler.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -96,7 +95,8 @@ fn fuzz(programs: &Path, target: &str, seconds: u32) -> Result<Report> {
     for line in &lines[lines.len().saturating_sub(TAIL)..] {
         eprintln!("{line}");
     }
-    let input = report.reproducer.context(format!("fuzz target {target} ended with {status}, without an input"))?;
+    let input =
+        report.reproducer.context(format!("fuzz target {target} ended with {status}, without an input"))?;
     anyhow::bail!("fuzz target {target} failed\nhint: again with {} {}", program.display(), input.display())
 }
 

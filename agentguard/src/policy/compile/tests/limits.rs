@@ -25,7 +25,7 @@ fn refused(globs: Vec<String>, expected: fn(&CompileError) -> bool) {
         let limit = pages * 4096 + MEMORY;
         setrlimit(Resource::RLIMIT_AS, limit, limit).expect("a lower limit");
         let started = Instant::now();
-        let error = compile(&policy).err().expect("must be refused");
+        let error = compile(&policy).expect_err("must be refused");
         assert!(expected(&error), "{error}");
         assert!(started.elapsed() < TIME, "{:?}", started.elapsed());
         true

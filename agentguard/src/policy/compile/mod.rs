@@ -28,6 +28,8 @@ pub enum CompileError {
          with `**/`, or with several `*` or `?` in a component"
     )]
     TooManyStates(usize),
+    #[error("the network rules overlap too much; hint: fewer ports, or fewer rules for the same addresses")]
+    Overlaps,
     #[error("the tables need {0} words or more, the limit is {MAX_WORDS}; hint: split the policy")]
     TooLarge(usize),
 }
@@ -72,7 +74,7 @@ pub fn compile(policy: &Policy) -> Result<Compiled, CompileError> {
     let mut words = vec![0; RESERVED];
     let dfa = dfa::build(&policy.files)?;
     let mut header = pack::pack(&dfa, &mut words)?;
-    net::append(&policy.network, &mut header, &mut words);
+    net::append(&policy.network, &mut header, &mut words)?;
     header.privileges = policy.privileges;
     header.flags = if policy.mode == Mode::Audit { flags::AUDIT } else { 0 }
         | if policy.log_allowed { flags::LOG_ALLOWED } else { 0 };

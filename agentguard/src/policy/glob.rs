@@ -4,10 +4,11 @@
 //! `[!a-z]` are classes, `{a,b}` alternatives, `\` escapes. `/a/**` is `/a` itself and all below; `**/x` is `x` at
 //! any depth. This is the only definition: the tables, explanations and Landlock all start from [`parse`].
 
+mod alternatives;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
-use std::str::Chars;
 
 /// A set of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,11 +55,6 @@ pub(crate) struct Glob {
 
 /// Bytes of a glob, with its variables expanded. Keeps positions in a glob below `u16::MAX`.
 const MAX_BYTES: usize = 4096;
-const MAX_ALTERNATIVES: usize = 1024;
-/// Braces inside one another.
-const MAX_NESTED: u32 = 32;
-/// Bytes of all alternatives of a glob.
-const MAX_EXPANDED: usize = 1 << 18;
 const ANY: ByteSet = ByteSet([u64::MAX; 4]);
 
 impl Glob {
@@ -95,90 +91,6 @@ impl Glob {
 
 fn path(bytes: Vec<u8>) -> PathBuf {
     if bytes.is_empty() { "/".into() } else { OsString::from_vec(bytes).into() }
-}
-
-/// Alternatives of a glob. Their number and size are bounded while they are made.
-struct Alternatives {
-    texts: Vec<String>,
-    bytes: usize,
-}
-
-impl Alternatives {
-    fn none() -> Self {
-        Self { texts: Vec::new(), bytes: 0 }
-    }
-
-    fn add(&mut self, text: String) -> Result<(), String> {
-        self.bytes += text.len();
-        self.texts.push(text);
-        if self.texts.len() > MAX_ALTERNATIVES {
-            return Err(format!("more than {MAX_ALTERNATIVES} alternatives"));
-        }
-        self.check_size()
-    }
-
-    fn check_size(&self) -> Result<(), String> {
-        if self.bytes > MAX_EXPANDED {
-            return Err(format!("its alternatives have more than {MAX_EXPANDED} bytes in all"));
-        }
-        Ok(())
-    }
-
-    /// Continues each with `c`.
-    fn push(&mut self, c: char) -> Result<(), String> {
-        self.bytes += self.texts.len() * c.len_utf8();
-        self.texts.iter_mut().for_each(|text| text.push(c));
-        self.check_size()
-    }
-
-    /// Continues each with each of `tails`.
-    fn branch(mut self, tails: Self) -> Result<Self, String> {
-        if let [tail] = tails.texts.as_slice() {
-            tail.chars().try_for_each(|c| self.push(c))?;
-            return Ok(self);
-        }
-        let mut out = Self::none();
-        for (head, tail) in
-            self.texts.iter().flat_map(|head| tails.texts.iter().map(move |tail| (head, tail)))
-        {
-            out.add(format!("{head}{tail}"))?;
-        }
-        Ok(out)
-    }
-}
-
-/// Expands `{a,b}` to the end, or inside braces (`depth` of them) to the `,` or `}` that ends this alternative, which
-/// is returned too.
-fn alternatives(glob: &mut Chars<'_>, depth: u32) -> Result<(Alternatives, Option<char>), String> {
-    let mut out = Alternatives::none();
-    out.add(String::new())?;
-    while let Some(c) = glob.next() {
-        match c {
-            ',' | '}' if depth > 0 => return Ok((out, Some(c))),
-            '}' => return Err("`}` without `{`".into()),
-            '{' if depth == MAX_NESTED => return Err(format!("braces nested deeper than {MAX_NESTED}")),
-            '{' => out = out.branch(braces(glob, depth + 1)?)?,
-            '\\' => {
-                // Stays, for the alternative is parsed later.
-                out.push(c)?;
-                glob.next().map_or(Ok(()), |escaped| out.push(escaped))?;
-            }
-            _ => out.push(c)?,
-        }
-    }
-    if depth > 0 { Err("`{` without `}`".into()) } else { Ok((out, None)) }
-}
-
-/// What stands between `{` and `}`; starts behind the first, ends behind the second.
-fn braces(glob: &mut Chars<'_>, depth: u32) -> Result<Alternatives, String> {
-    let mut out = Alternatives::none();
-    loop {
-        let (some, end) = alternatives(glob, depth)?;
-        some.texts.into_iter().try_for_each(|text| out.add(text))?;
-        if end == Some('}') {
-            return Ok(out);
-        }
-    }
 }
 
 /// Parses a `[...]` class starting behind the `[`. Returns the set and the position behind the `]`.
@@ -276,8 +188,7 @@ pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
     if glob.len() > MAX_BYTES {
         return Err(format!("{} bytes long, more than {MAX_BYTES}", glob.len()));
     }
-    let (expanded, _) = alternatives(&mut glob.chars(), 0)?;
-    expanded.texts.iter().map(|g| parse_one(g)).collect()
+    alternatives::expand(glob)?.iter().map(|g| parse_one(g)).collect()
 }
 
 /// Escapes a value so that it matches only itself.

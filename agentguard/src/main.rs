@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agentguard::cli::{self, Cli};
+use agentguard::cli::{self, Cli, output};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match cli::main(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("agentguard: error: {e:#}");
+            output::note(format_args!("error: {e:#}"));
             ExitCode::from(failure)
         }
     }

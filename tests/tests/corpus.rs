@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use agentguard_corpus::scene::Guard;
 use agentguard_corpus::{Attack, Compat, Recorded, Scene, Who, attacks, scene};
+use agentguard_tests::daemon::Daemon;
 use agentguard_tests::process::{Finished, Owned};
 use agentguard_tests::{Level, Policy, Site};
 use nix::unistd::User;
@@ -74,7 +76,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(site: &Site, name: &str, attacker: Attacker) -> Self {
+    fn new(site: &Site, daemon: &Daemon, name: &str, attacker: Attacker) -> Self {
         let root = site.path(name);
         let mode = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
@@ -100,7 +102,7 @@ impl Stage {
         mode(&program, 0o755);
         let mut command = Command::new(PROGRAM);
         command.arg("victim").arg(&root).uid(attacker.uid).gid(attacker.gid);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Owned::spawn(&mut command);
         let mut line = String::new();
         let out = process.child().stdout.take().expect("piped");
@@ -115,6 +117,12 @@ impl Stage {
             program,
             this: PathBuf::from(PROGRAM),
             victim,
+            guard: Guard {
+                daemon: daemon.pid().cast_signed(),
+                image: image_of(daemon.pid()),
+                control: site.socket(),
+                event_log: site.path("events.jsonl"),
+            },
         };
         let described = root.join("readable/scene.json");
         std::fs::write(&described, serde_json::to_vec(&scene).expect("JSON")).expect("write");
@@ -151,6 +159,13 @@ impl Stage {
     }
 }
 
+/// Where a process has its program mapped: first of all.
+fn image_of(pid: u32) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("what it has mapped");
+    let start = maps.split('-').next().expect("a range");
+    usize::from_str_radix(start, 16).expect("an address")
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.scene.victim.shared); // an attack may have
@@ -158,11 +173,11 @@ impl Drop for Stage {
 }
 
 /// Makes one attack both ways. Returns its cell of the table, or what is wrong.
-fn try_attack(site: &Site, attack: &Attack, attacker: Attacker) -> Result<String, String> {
+fn try_attack(site: &Site, daemon: &Daemon, attack: &Attack, attacker: Attacker) -> Result<String, String> {
     if attack.who == Who::Root && attacker.uid != 0 {
         return Ok("root only".into());
     }
-    let bare = Stage::new(site, &format!("{}-bare", attack.name), attacker);
+    let bare = Stage::new(site, daemon, &format!("{}-bare", attack.name), attacker);
     let [program, rest @ ..] = bare.arguments(attack);
     let mut command = Command::new(program);
     command.args(rest).current_dir(&bare.scene.workspace).uid(attacker.uid).gid(attacker.gid);
@@ -174,7 +189,7 @@ fn try_attack(site: &Site, attack: &Attack, attacker: Attacker) -> Result<String
     }
     drop(bare);
 
-    let stage = Stage::new(site, attack.name, attacker);
+    let stage = Stage::new(site, daemon, attack.name, attacker);
     let policy = stage.policy(site);
     let degraded: &[&str] = if Level::expected() == Level::Compat { &["--allow-degraded"] } else { &[] };
     let workspace = stage.scene.workspace.to_str().expect("UTF-8");
@@ -215,12 +230,12 @@ fn recorded(site: &Site, attack: &Attack, run: &Finished, end: &End) -> Result<(
 
 fn make_all(user: &'static str) {
     let site = Site::new();
-    let _daemon = site.daemon();
+    let daemon = site.daemon();
     let attacker = Attacker::named(user);
     let only = std::env::var("CORPUS_ONLY").unwrap_or_default();
     let mut wrong = Vec::new();
     for attack in attacks::ALL.iter().filter(|a| a.name.contains(&only)) {
-        let came_of = try_attack(&site, attack, attacker);
+        let came_of = try_attack(&site, &daemon, attack, attacker);
         let cell = came_of.as_ref().map_or("WRONG", String::as_str);
         let line = format!("ATTACK\t{}\t{user}\t{cell}\n", attack.name);
         let _ = std::io::stdout().write_all(line.as_bytes()); // for the table; the test stands without

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bench;
+mod fuzz;
 mod setup;
 mod suite;
 mod verifier;
@@ -51,6 +52,14 @@ enum Verb {
         filter: String,
         /// Script for bash, as root in the guest, instead of the tests.
         script: Option<String>,
+    },
+    /// Fuzz what reads untrusted bytes: policies, globs, events of the kernel, type information.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this target: policy, glob, event or btf.
+        target: Option<String>,
     },
     /// What enforcement costs the enforced: ratios to the same work with nothing loaded.
     Bench {
@@ -108,10 +117,13 @@ fn build() -> Result<PathBuf> {
 
 fn lint() -> Result<()> {
     setup::ensure_lints()?;
+    setup::ensure_fuzzing()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     let packages = ["--package", "agentguard", "--package", "agentguard-common", "--package", "xtask"];
     let mut clippy = cargo(&["clippy", "--quiet", "--all-targets", "--package", "agentguard-tests"]);
     run(clippy.args(packages).args(["--", "-D", "warnings"]).env("AYA_BUILD_SKIP", "1"))?;
+    let mut targets = cargo(&["clippy", "--quiet", "--package", "agentguard-fuzz"]);
+    run(targets.args(["--", "-D", "warnings"]).env("AYA_BUILD_SKIP", "1"))?;
     // The kernel plane for this host: the same code, and clippy needs no BPF target for it.
     let mut kernel = cargo(&["clippy", "--quiet", "--package", "agentguard-ebpf"]);
     kernel.args(["--target-dir", "target/kernel-plane", "--", "-D", "warnings"]).env("RUSTC_BOOTSTRAP", "1");
@@ -196,6 +208,7 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Lint => lint(),
         Verb::Test { native } => test(native),
         Verb::Vm { kernel, limit, filter, script } => guest(&kernel, script.as_deref(), &filter, limit),
+        Verb::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Verb::Bench { vm, kernel } => {
             let kernel = vm.then(|| guest_kernel(&kernel)).transpose()?;
             bench::enforcement(&build()?, kernel.as_ref())

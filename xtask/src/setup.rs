@@ -77,3 +77,8 @@ pub(super) fn ensure_lints() -> Result<()> {
     }
     Ok(())
 }
+
+/// Installs what only the fuzz targets need: libFuzzer is C++.
+pub(super) fn ensure_fuzzing() -> Result<()> {
+    packages(&["g++"])
+}

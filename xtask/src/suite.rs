@@ -80,7 +80,7 @@ fn cargo_test(only: Option<&str>) -> Command {
     command.arg("test").current_dir(crate::root());
     match only {
         Some(name) => command.args(["--package", "agentguard-tests", "--test", name]),
-        None => command.args(["--workspace", "--exclude", "agentguard-ebpf"]),
+        None => command.args(["--workspace", "--exclude", "agentguard-ebpf", "--exclude", "agentguard-fuzz"]),
     };
     command
 }

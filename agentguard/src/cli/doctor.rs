@@ -5,31 +5,32 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::client;
+use super::output::say;
 use crate::daemon::api::Status;
 use crate::kernel::{Kernel, Level};
 
 pub(super) fn print(socket: &Path) -> Result<()> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("kernel: {}", release.trim());
+    say!("kernel: {}", release.trim())?;
     if let Ok(status) = client::call::<Status>(socket, "/v1/status", None::<&()>) {
-        println!("daemon: {} listens at {}", status.version, socket.display());
-        println!("level: {} (in force)", status.level.name());
-        say_why(status.why.as_deref());
+        say!("daemon: {} listens at {}", status.version, socket.display())?;
+        say!("level: {} (in force)", status.level.name())?;
+        say_why(status.why.as_deref())?;
         let failures: Vec<_> = status.counters.iter().filter(|(_, count)| **count > 0).collect();
         if failures.is_empty() {
-            println!("failures counted in the kernel: none");
+            say!("failures counted in the kernel: none")?;
         }
         for (name, count) in failures {
-            println!("failures counted in the kernel: {name} {count}");
+            say!("failures counted in the kernel: {name} {count}")?;
         }
         return Ok(());
     }
-    println!("daemon: none listens at {}", socket.display());
+    say!("daemon: none listens at {}", socket.display())?;
     let (kernel, why) = Kernel::best()?;
-    println!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name());
-    say_why(why.as_deref());
+    say!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name())?;
+    say_why(why.as_deref())?;
     if !kernel.missing.is_empty() {
-        println!("second lock: absent, this kernel refuses {}", kernel.missing.join(", "));
+        say!("second lock: absent, this kernel refuses {}", kernel.missing.join(", "))?;
     }
     Ok(())
 }
@@ -38,9 +39,9 @@ pub(super) fn print(socket: &Path) -> Result<()> {
 pub(super) fn programs(level: Option<Level>, json: bool) -> Result<()> {
     let reports = Kernel::reports(level.unwrap_or(Level::Lsm))?;
     if json {
-        println!("{}", serde_json::to_string(&reports)?);
+        say!("{}", serde_json::to_string(&reports)?)?;
     } else {
-        println!("{:<22} {:<26} {:>12} {:>8} {:>8}", "PROGRAM", "ATTACHES TO", "INSTRUCTIONS", "BYTES", "MS");
+        say!("{:<22} {:<26} {:>12} {:>8} {:>8}", "PROGRAM", "ATTACHES TO", "INSTRUCTIONS", "BYTES", "MS")?;
     }
     let mut refused = 0;
     for report in &reports {
@@ -53,10 +54,10 @@ pub(super) fn programs(level: Option<Level>, json: bool) -> Result<()> {
             None => {
                 let ms = report.load_ns as f64 / 1e6;
                 let (checked, bytes) = (report.verified_instructions, report.jited_bytes);
-                println!("{place} {checked:>12} {bytes:>8} {ms:>8.1}");
+                say!("{place} {checked:>12} {bytes:>8} {ms:>8.1}")?;
             }
-            Some(e) if report.optional => println!("{place} refused (not needed): {}", first_line(e)),
-            Some(e) => println!("{place} refused: {e}"),
+            Some(e) if report.optional => say!("{place} refused (not needed): {}", first_line(e))?,
+            Some(e) => say!("{place} refused: {e}")?,
         }
     }
     ensure!(refused == 0, "{refused} of {} programs are refused by this kernel", reports.len());
@@ -70,8 +71,9 @@ fn first_line(error: &str) -> &str {
 }
 
 /// Why not a higher level: the kernel's answer, without the verifier's log.
-fn say_why(why: Option<&str>) {
+fn say_why(why: Option<&str>) -> Result<()> {
     if let Some(why) = why {
-        println!("not lsm because: {}", first_line(why));
+        say!("not lsm because: {}", first_line(why))?;
     }
+    Ok(())
 }

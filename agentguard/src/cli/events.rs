@@ -1,11 +1,12 @@
 //! `events`: the log, and the stream.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::client;
+use super::output::say;
 use crate::event::record::Record;
 
 pub(super) fn print(socket: &Path, log: &Path, follow: bool, json: bool) -> Result<()> {
@@ -30,10 +31,8 @@ pub(super) fn print(socket: &Path, log: &Path, follow: bool, json: bool) -> Resu
 }
 
 fn show(line: &str, json: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{line}")?;
-        return Ok(());
+        return say!("{line}");
     }
     let record: Record = serde_json::from_str(line).with_context(|| format!("not an event: {line}"))?;
     let process = record.process.unwrap_or_default();
@@ -42,8 +41,7 @@ fn show(line: &str, json: bool) -> Result<()> {
         (Some(document), Some(line)) => format!(" by {document}:{line} `{}`", r.text),
         _ => format!(" by {}", r.text),
     });
-    writeln!(
-        out,
+    say!(
         "{} {} {}#{seq} {}{} {}{}{}{}{}",
         record.time,
         record.agent,
@@ -55,6 +53,5 @@ fn show(line: &str, json: bool) -> Result<()> {
         if record.object.is_empty() { String::new() } else { format!(" {}", record.object) },
         if record.reason.is_empty() { String::new() } else { format!(" ({})", record.reason) },
         rule.unwrap_or_default()
-    )?;
-    Ok(())
+    )
 }

@@ -4,6 +4,7 @@ mod client;
 mod doctor;
 mod events;
 mod list;
+pub mod output;
 mod run;
 
 use std::path::PathBuf;
@@ -149,6 +150,13 @@ impl Cli {
 /// # Errors
 /// What went wrong, as a chain of causes.
 pub fn main(cli: Cli) -> Result<()> {
+    match execute(cli) {
+        Err(e) if e.is::<output::Unread>() => Ok(()),
+        other => other,
+    }
+}
+
+fn execute(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(run) => run.execute(&cli.socket, &cli.event_log),
         Command::Daemon(daemon) => {

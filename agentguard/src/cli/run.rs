@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use super::output::{self, say};
 use super::{LevelChoice, client};
 use crate::daemon::api::{Start, Started};
 use crate::kernel::Level;
@@ -121,13 +122,13 @@ impl Run {
             start_daemon(socket, log, self.level.into())?;
         }
         let started: Started = client::call(socket, "/v1/invocations", Some(&request))?;
-        eprintln!(
-            "agentguard: invocation {} level {} policy {}{}",
+        output::note(format_args!(
+            "invocation {} level {} policy {}{}",
             started.invocation,
             started.level.name(),
             started.policy.name,
             if started.degraded { " DEGRADED: not all of it is enforced" } else { "" }
-        );
+        ));
         let vars = identity::login_variables(&run_as, std::env::vars_os());
         let env = environment::filter(&started.policy.environment, vars);
         inherited::close_inherited()?;
@@ -135,7 +136,7 @@ impl Run {
         let plan = landlock::plan(&started.policy);
         if landlocked && !plan.unenforceable.is_empty() {
             let masked = mask::mask(&started.policy, &plan).context("masking denied files")?;
-            eprintln!("agentguard: {} denied files that exist now are masked", masked.len());
+            output::note(format_args!("{} denied files that exist now are masked", masked.len()));
         }
         if landlocked && nix::unistd::geteuid().is_root() {
             capabilities::give_up(started.policy.privileges)?;
@@ -144,7 +145,7 @@ impl Run {
         identity::no_new_privs()?;
         // As the agent's user, whose rights may differ, and before anything else is restricted.
         let Some(program) = which(&self.command[0], &env) else {
-            eprintln!("agentguard: error: {}: not found in PATH", self.command[0].to_string_lossy());
+            output::note(format_args!("error: {}: not found in PATH", self.command[0].to_string_lossy()));
             std::process::exit(NOT_FOUND)
         };
         if landlocked {
@@ -158,7 +159,7 @@ impl Run {
             .env("AGENTGUARD_INVOCATION", &started.invocation)
             .exec();
         let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-        eprintln!("agentguard: error: executing {}: {error}", program.display());
+        output::note(format_args!("error: executing {}: {error}", program.display()));
         std::process::exit(code)
     }
 }
@@ -230,7 +231,7 @@ pub(super) fn check(file: &Path, notes: bool) -> Result<()> {
     };
     let policy = policy::load(&file.display().to_string(), &text, &variables)?;
     let compiled = policy::compile::compile(&policy)?;
-    println!(
+    say!(
         "{}: ok, {} file rules, {} network rules, {} states, {} bytes of table, {}",
         policy.name,
         policy.files.len(),
@@ -238,13 +239,13 @@ pub(super) fn check(file: &Path, notes: bool) -> Result<()> {
         compiled.header.states_len,
         compiled.words.len() * 4,
         policy.digest
-    );
+    )?;
     let plan = landlock::plan(&policy);
     for u in plan.unenforceable {
-        println!("level compat cannot enforce {}:{}: {}: {}", u.rule.document, u.rule.line, u.text, u.why);
+        say!("level compat cannot enforce {}:{}: {}: {}", u.rule.document, u.rule.line, u.text, u.why)?;
     }
     for note in plan.notes.iter().filter(|_| notes) {
-        println!("level compat is stricter: {note}");
+        say!("level compat is stricter: {note}")?;
     }
     Ok(())
 }

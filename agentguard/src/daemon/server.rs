@@ -168,7 +168,8 @@ async fn start(
         return refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified")
             .into_response();
     };
-    match daemon.start(&request, &caller) {
+    // A large policy takes seconds to compile, and a revocation must not wait for it.
+    match tokio::task::block_in_place(|| daemon.start(&request, &caller)) {
         Ok(started) => Json(started).into_response(),
         Err(problem) => {
             daemon.ended.notify_one(); // what a daemon was started for is over before it began

@@ -5,6 +5,8 @@
 //! any depth. `@name` is an abstract socket name, in which `/` is a byte like any other but for the wildcards. This is
 //! the only definition: the tables, explanations and Landlock all start from [`parse`].
 
+mod alternatives;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -54,7 +56,6 @@ pub(crate) struct Glob {
 
 /// Bytes of a glob, with its variables expanded. Keeps positions in a glob below `u16::MAX`.
 const MAX_BYTES: usize = 4096;
-const MAX_ALTERNATIVES: usize = 1024;
 const ANY: ByteSet = ByteSet([u64::MAX; 4]);
 
 impl Glob {
@@ -96,47 +97,6 @@ impl Glob {
 
 fn path(bytes: Vec<u8>) -> PathBuf {
     if bytes.is_empty() { "/".into() } else { OsString::from_vec(bytes).into() }
-}
-
-/// Expands `{a,b}`.
-fn alternatives(glob: &str) -> Result<Vec<String>, String> {
-    let bytes = glob.as_bytes();
-    let (mut open, mut depth, mut commas, mut i) = (None, 0, Vec::new(), 0);
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 1,
-            b'{' => {
-                if depth == 0 {
-                    open = Some(i);
-                }
-                depth += 1;
-            }
-            b',' if depth == 1 => commas.push(i),
-            b'}' if depth == 0 => return Err("`}` without `{`".into()),
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    break;
-                }
-            }
-            _ => {}
-        }
-        i += 1;
-    }
-    let Some(open) = open else { return Ok(vec![glob.to_owned()]) };
-    if depth != 0 {
-        return Err("`{` without `}`".into());
-    }
-    let mut out = Vec::new();
-    let mut start = open + 1;
-    for end in commas.into_iter().chain([i]) {
-        out.extend(alternatives(&format!("{}{}{}", &glob[..open], &glob[start..end], &glob[i + 1..]))?);
-        if out.len() > MAX_ALTERNATIVES {
-            return Err(format!("more than {MAX_ALTERNATIVES} alternatives"));
-        }
-        start = end + 1;
-    }
-    Ok(out)
 }
 
 /// Parses a `[...]` class starting behind the `[`. Returns the set and the position behind the `]`.
@@ -248,7 +208,7 @@ pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
     if glob.len() > MAX_BYTES {
         return Err(format!("{} bytes long, more than {MAX_BYTES}", glob.len()));
     }
-    alternatives(glob)?.iter().map(|g| parse_one(g)).collect()
+    alternatives::expand(glob)?.iter().map(|g| parse_one(g)).collect()
 }
 
 /// Escapes a value so that it matches only itself.
@@ -265,6 +225,8 @@ pub(crate) fn escape(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn one(glob: &str) -> Glob {
@@ -297,9 +259,37 @@ mod tests {
     }
 
     #[test]
+    fn braces_are_expanded_from_the_left() {
+        for (glob, want) in [
+            ("/{a,b}{c,d}", "/ac /ad /bc /bd"),
+            ("/a{b,c{d,e}f}g", "/abg /acdfg /acefg"),
+            ("/{a\\,b,c}\\{,", "/a,b{, /c{,"),
+            ("/x{,y}{z}", "/xz /xyz"),
+            ("/{\\é,{}a}{{}}", "/é /a"),
+        ] {
+            let texts = parse(glob).unwrap_or_else(|e| panic!("{glob}: {e}"));
+            let texts: Vec<_> =
+                texts.iter().map(|g| g.literal().expect("literal").display().to_string()).collect();
+            assert_eq!(texts.join(" "), want, "{glob}");
+        }
+    }
+
+    #[test]
+    fn braces_are_no_denial_of_service() {
+        let started = Instant::now();
+        let chain = format!("/{}{}x", "{a,b}".repeat(10), "{}".repeat(1900));
+        assert_eq!(parse(&chain).expect("short alternatives").len(), 1024);
+        let nested = |depth| format!("/{}a,b{}", "{".repeat(depth), "}".repeat(depth));
+        assert_eq!(parse(&nested(32)).expect("two alternatives").len(), 2);
+        assert!(parse(&nested(2000)).expect_err("too deep").contains("deeper than 32"));
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         let many = format!("/{}", "{a,b}".repeat(11));
+        let large = format!("/{}{}", "{a,b}".repeat(10), "a".repeat(1000));
         for (glob, message) in [
             ("a/b", "absolute"),
             ("**", "absolute"),
@@ -323,6 +313,7 @@ mod tests {
             ("/a\0", "NUL"),
             (&long, "more than 4096"),
             (&many, "more than 1024 alternatives"),
+            (&large, "more than 262144 bytes in all"),
         ] {
             let error = parse(glob).expect_err(glob);
             assert!(error.contains(message), "{glob}: {error}");

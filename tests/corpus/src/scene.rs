@@ -33,9 +33,21 @@ pub struct Scene {
     /// The program that makes the attacks, which the agent may execute.
     pub this: PathBuf,
     pub victim: Victim,
+    pub guard: Guard,
 }
 
-/// A process outside the invocation, of the same user, that minds its own business.
+/// AgentGuard itself: a daemon runs with and without an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Guard {
+    pub daemon: i32,
+    /// Address of its program in its memory: the magic of ELF.
+    pub image: usize,
+    /// The control socket, which the kernel's permissions let everyone connect to.
+    pub control: PathBuf,
+    pub event_log: PathBuf,
+}
+
+/// A process outside the invocation, of the same user and in its own process group, that minds its own business.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Victim {
     pub pid: i32,
@@ -62,6 +74,8 @@ pub struct Victim {
     pub gives_fd: PathBuf,
     /// The same, sending a descriptor of a TCP socket connected to the port `tcp`, whose greeting waits to be read.
     pub gives_socket: PathBuf,
+    /// Id of a System V shared memory segment with [`SECRET`] in it that anyone may attach.
+    pub sysv_shared: i32,
     /// POSIX shared memory object (`/dev/shm/NAME`) with [`SECRET`] in it that anyone may open. Not allowed.
     pub shared: PathBuf,
 }

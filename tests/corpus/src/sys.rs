@@ -8,6 +8,13 @@ use nix::errno::Errno;
 
 use crate::Stop;
 
+pub mod bpf;
+pub mod control;
+pub mod lineage;
+pub mod memory;
+pub mod other;
+pub mod program;
+
 /// A path as the kernel wants it.
 ///
 /// # Panics
@@ -44,6 +51,50 @@ pub unsafe fn call(number: i64, arguments: [usize; 6]) -> Result<i64, Stop> {
     result(unsafe { libc::syscall(number, a, b, c, d, e, f) })
 }
 
+/// Takes `errno` for success: the kernel refuses before it gets as far as this error.
+///
+/// # Errors
+/// Every other error.
+pub fn past(result: Result<i64, Stop>, errno: Errno) -> Result<(), Stop> {
+    match result {
+        Err(Stop::Refused { errno: e, .. }) if e == errno as i32 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Takes `errno` for the absence of `what`.
+///
+/// # Errors
+/// Every error.
+pub fn absent_if<T, E: Into<Stop>>(result: Result<T, E>, errno: Errno, what: &str) -> Result<T, Stop> {
+    result.map_err(|e| match e.into() {
+        Stop::Refused { errno: e, .. } if e == errno as i32 => Stop::absent(what),
+        other => other,
+    })
+}
+
+/// What came of some work, as one line.
+fn told(result: Result<(), Stop>) -> String {
+    match result {
+        Ok(()) => "ok".to_owned(),
+        Err(Stop::Refused { step, errno }) => format!("refused {errno} {step}"),
+        Err(Stop::Absent(why)) => format!("absent {why}"),
+    }
+}
+
+/// What came of some work, from its line. None: the worker was killed.
+fn heard(line: &str) -> Result<(), Stop> {
+    if line == "ok" {
+        return Ok(());
+    }
+    if let Some(why) = line.strip_prefix("absent ") {
+        return Err(Stop::absent(why));
+    }
+    let rest = line.strip_prefix("refused ").unwrap_or("1 killed");
+    let (errno, step) = rest.split_once(' ').unwrap_or((rest, ""));
+    Err(Stop::Refused { step: step.to_owned().leak(), errno: errno.parse().unwrap_or(0) })
+}
+
 /// Runs `work` in a child process and hands over what it came to. For what must not happen to the attack itself.
 ///
 /// # Errors
@@ -58,12 +109,7 @@ pub fn in_child(work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
     }
     if pid == 0 {
         drop(reader);
-        let line = match work() {
-            Ok(()) => "ok".to_owned(),
-            Err(Stop::Refused { step, errno }) => format!("refused {errno} {step}"),
-            Err(Stop::Absent(why)) => format!("absent {why}"),
-        };
-        let _ = writer.write_all(line.as_bytes());
+        let _ = writer.write_all(told(work()).as_bytes());
         // SAFETY: ends the child without running the parent's destructors.
         unsafe { libc::_exit(0) };
     }
@@ -72,13 +118,5 @@ pub fn in_child(work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
     reader.read_to_string(&mut line)?;
     // SAFETY: reaps the child forked above.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-    if line == "ok" {
-        return Ok(());
-    }
-    if let Some(why) = line.strip_prefix("absent ") {
-        return Err(Stop::absent(why));
-    }
-    let rest = line.strip_prefix("refused ").unwrap_or("1 killed");
-    let (errno, step) = rest.split_once(' ').unwrap_or((rest, ""));
-    Err(Stop::Refused { step: step.to_owned().leak(), errno: errno.parse().unwrap_or(0) })
+    heard(&line)
 }

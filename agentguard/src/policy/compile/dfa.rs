@@ -3,14 +3,21 @@
 //! A general subset construction explodes on floating rules (`**/x`). Beside the positions a state holds the modes
 //! that a matched `/**` tail has decided for good; a position that could only decide what is decided is dropped.
 
-use agentguard_common::file::{Access, StateVerdict};
-use rustc_hash::FxHashMap;
+use std::rc::Rc;
 
-use super::CompileError;
+use agentguard_common::file::{Access, CLASS_WORDS, COMB_WORDS, STATE_WORDS, StateVerdict};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{CompileError, MAX_WORDS};
 use crate::policy::glob::{self, Token};
 use crate::policy::model::{Effect, FileRule};
 
-const MAX_STATES: usize = 1_000_000;
+/// Bytes of all globs of a policy, alternatives counted one by one (40 MB as tokens).
+const MAX_TOKENS: usize = 1_000_000;
+/// Positions of all states together (64 MB).
+const MAX_POSITIONS: usize = 8_000_000;
+/// Positions times classes of bytes, over all states: a few seconds.
+const MAX_STEPS: usize = 400_000_000;
 
 struct Pattern {
     tokens: Vec<Token>,
@@ -37,9 +44,23 @@ pub(super) struct Dfa {
     pub(super) rows: Vec<Row>,
 }
 
+/// Where a state leads: to `default`, except for these classes of bytes.
 pub(super) struct Row {
-    pub(super) next: Vec<u32>,
+    pub(super) default: u32,
+    pub(super) exceptions: Vec<(u8, u32)>,
     pub(super) verdict: StateVerdict,
+}
+
+impl Row {
+    /// The most frequent target is the default.
+    fn new(next: &[u32], verdict: StateVerdict) -> Self {
+        let mut sorted = next.to_vec();
+        sorted.sort_unstable();
+        let best = sorted.chunk_by(|a, b| a == b).max_by_key(|run| run.len());
+        let default = best.map_or(0, |run| run[0]);
+        let exceptions = (0..=u8::MAX).zip(next.iter().copied()).filter(|(_, next)| *next != default);
+        Self { default, exceptions: exceptions.collect(), verdict }
+    }
 }
 
 impl State {
@@ -118,19 +139,21 @@ fn step(patterns: &[Pattern], state: &State, byte: u8) -> State {
 }
 
 fn patterns(rules: &[FileRule]) -> Result<Vec<Pattern>, CompileError> {
-    let mut out = Vec::new();
+    let (mut out, mut tokens) = (Vec::new(), 0);
     for rule in rules {
         let globs = glob::parse(&rule.glob).map_err(|message| CompileError::Glob {
             document: rule.source.document.clone(),
             line: rule.source.line,
             message,
         })?;
-        out.extend(globs.into_iter().map(|g| Pattern {
-            tokens: g.tokens,
-            tail: g.tail,
-            effect: rule.effect,
-            access: rule.access,
-        }));
+        for glob in globs {
+            tokens += glob.tokens.len();
+            if tokens > MAX_TOKENS {
+                return Err(CompileError::LongGlobs(MAX_TOKENS));
+            }
+            let (effect, access) = (rule.effect, rule.access);
+            out.push(Pattern { tokens: glob.tokens, tail: glob.tail, effect, access });
+        }
     }
     Ok(out)
 }
@@ -138,12 +161,14 @@ fn patterns(rules: &[FileRule]) -> Result<Vec<Pattern>, CompileError> {
 /// Bytes that no token tells apart share a class.
 fn classes(patterns: &[Pattern]) -> ([u8; 256], Vec<u8>) {
     let mut literal = [false; 256];
-    let mut sets = Vec::new();
+    let mut sets = FxHashSet::default();
     literal[usize::from(b'/')] = true;
     for token in patterns.iter().flat_map(|p| &p.tokens) {
         match token {
             Token::Byte(b) => literal[usize::from(*b)] = true,
-            Token::Set(set) if !sets.contains(set) => sets.push(*set),
+            Token::Set(set) => {
+                sets.insert(*set);
+            }
             _ => {}
         }
     }
@@ -162,6 +187,47 @@ fn classes(patterns: &[Pattern]) -> ([u8; 256], Vec<u8>) {
     (class, representatives)
 }
 
+/// The states found so far. The first `rows.len()` of them have their row.
+#[derive(Default)]
+struct Builder {
+    ids: FxHashMap<Rc<State>, u32>,
+    states: Vec<Rc<State>>,
+    rows: Vec<Row>,
+    positions: usize,
+    exceptions: usize,
+    steps: usize,
+}
+
+impl Builder {
+    fn id(&mut self, mut state: State) -> u32 {
+        if let Some(id) = self.ids.get(&state) {
+            return *id;
+        }
+        state.positions.shrink_to_fit(); // it was made as large as the state before it
+        self.positions += state.positions.len();
+        let (id, state) = (self.states.len() as u32, Rc::new(state));
+        self.ids.insert(state.clone(), id);
+        self.states.push(state);
+        id
+    }
+
+    fn push(&mut self, row: Row) {
+        self.exceptions += row.exceptions.len();
+        self.rows.push(row);
+    }
+
+    /// Ends a construction that leads to tables no policy may have, or to none within reasonable time.
+    fn within_limits(&self) -> Result<(), CompileError> {
+        let words = CLASS_WORDS as usize
+            + self.states.len() * STATE_WORDS as usize
+            + self.exceptions * COMB_WORDS as usize;
+        if words > MAX_WORDS || self.positions > MAX_POSITIONS || self.steps > MAX_STEPS {
+            return Err(CompileError::TooManyStates(self.states.len()));
+        }
+        Ok(())
+    }
+}
+
 /// Builds the DFA of all file rules.
 pub(super) fn build(rules: &[FileRule]) -> Result<Dfa, CompileError> {
     let patterns = patterns(rules)?;
@@ -170,27 +236,18 @@ pub(super) fn build(rules: &[FileRule]) -> Result<Dfa, CompileError> {
     for p in 0..patterns.len() as u32 {
         close(&patterns, p, 0, &mut first.positions);
     }
-    let first = first.pruned(&patterns);
-    let mut ids: FxHashMap<State, u32> = FxHashMap::default();
-    ids.insert(first.clone(), 0);
-    let mut states = vec![first];
-    let mut rows = Vec::new();
-    while let Some(state) = states.get(rows.len()).cloned() {
-        let mut next = Vec::with_capacity(representatives.len());
-        for &byte in &representatives {
-            let target = step(&patterns, &state, byte);
-            let id = *ids.entry(target).or_insert_with_key(|target| {
-                states.push(target.clone());
-                states.len() as u32 - 1
-            });
-            next.push(id);
-        }
+    let mut builder = Builder::default();
+    builder.id(first.pruned(&patterns));
+    let mut next = Vec::with_capacity(representatives.len());
+    while let Some(state) = builder.states.get(builder.rows.len()).cloned() {
+        builder.steps += state.positions.len() * representatives.len();
+        builder.within_limits()?;
+        next.clear();
+        next.extend(representatives.iter().map(|byte| builder.id(step(&patterns, &state, *byte))));
         let (allow, ask) = state.verdict(&patterns);
-        let absorbing = next.iter().all(|&n| n as usize == rows.len());
-        rows.push(Row { next, verdict: StateVerdict::new(allow, ask, absorbing) });
-        if states.len() > MAX_STATES {
-            return Err(CompileError::TooManyStates(MAX_STATES));
-        }
+        let absorbing = next.iter().all(|&n| n as usize == builder.rows.len());
+        builder.push(Row::new(&next, StateVerdict::new(allow, ask, absorbing)));
     }
-    Ok(Dfa { classes, class_count: representatives.len(), rows })
+    builder.within_limits()?;
+    Ok(Dfa { classes, class_count: representatives.len(), rows: builder.rows })
 }

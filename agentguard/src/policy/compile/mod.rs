@@ -5,23 +5,32 @@ mod net;
 mod pack;
 
 use agentguard_common::net::{RANGE4_WORDS, RANGE6_WORDS};
-use agentguard_common::policy::{PolicyHeader, flags};
+use agentguard_common::policy::{ARENA_WORDS, PolicyHeader, flags};
 
 use super::model::{Mode, Policy};
 
 /// Words left unused at the front, so that no table is at position 0, which means "none".
 const RESERVED: usize = 16;
-/// Largest compiled policy, in words.
-const MAX_WORDS: usize = 2_000_000;
+/// Largest compiled policy, in words: a quarter of the arena, which holds all policies.
+const MAX_WORDS: usize = ARENA_WORDS as usize / 4;
 
 /// Why a policy has no tables.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("{document}:{line}: {message}")]
     Glob { document: String, line: u32, message: String },
-    #[error("the file rules need more than {0} states; hint: fewer globs that begin with `**/`")]
+    #[error(
+        "the globs of the file rules have more than {0} bytes, with all alternatives; hint: split the policy"
+    )]
+    LongGlobs(usize),
+    #[error(
+        "the file rules need more than {0} states, too many for the kernel's tables; hint: fewer globs that begin \
+         with `**/`, or with several `*` or `?` in a component"
+    )]
     TooManyStates(usize),
-    #[error("the tables need {0} words, more than the limit of {MAX_WORDS}; hint: split the policy")]
+    #[error("the network rules overlap too much; hint: fewer ports, or fewer rules for the same addresses")]
+    Overlaps,
+    #[error("the tables need {0} words or more, the limit is {MAX_WORDS}; hint: split the policy")]
     TooLarge(usize),
 }
 
@@ -64,8 +73,8 @@ impl Compiled {
 pub fn compile(policy: &Policy) -> Result<Compiled, CompileError> {
     let mut words = vec![0; RESERVED];
     let dfa = dfa::build(&policy.files)?;
-    let mut header = pack::pack(&dfa, &mut words);
-    net::append(&policy.network, &mut header, &mut words);
+    let mut header = pack::pack(&dfa, &mut words)?;
+    net::append(&policy.network, &mut header, &mut words)?;
     header.privileges = policy.privileges;
     header.flags = if policy.mode == Mode::Audit { flags::AUDIT } else { 0 }
         | if policy.log_allowed { flags::LOG_ALLOWED } else { 0 };

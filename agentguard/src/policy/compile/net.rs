@@ -5,7 +5,11 @@ use agentguard_common::policy::PolicyHeader;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 
+use super::{CompileError, MAX_WORDS};
 use crate::policy::model::{Effect, NetRule};
+
+/// Comparisons of ranges that a policy may cost: about a second.
+const MAX_WORK: usize = 1_000_000_000;
 
 type Lists = FxHashMap<Vec<(u32, u32)>, u32>;
 
@@ -22,6 +26,22 @@ const fn verdict(effect: Effect) -> PortVerdict {
         Effect::Ask => PortVerdict::Ask,
         Effect::Deny => PortVerdict::Deny,
     }
+}
+
+/// What is left of [`MAX_WORK`].
+struct Budget(usize);
+
+impl Budget {
+    fn spend(&mut self, work: usize) -> Result<(), CompileError> {
+        self.0 = self.0.checked_sub(work).ok_or(CompileError::Overlaps)?;
+        Ok(())
+    }
+}
+
+/// At least as many as [`key_ranges`] returns.
+fn key_range_count(rule: &NetRule) -> usize {
+    let ports = rule.ports.len().max(1);
+    rule.ops.len().saturating_mul(ports).saturating_mul(rule.protocols.len().max(2))
 }
 
 /// Inclusive key ranges that a rule covers.
@@ -46,7 +66,10 @@ fn key_ranges(rule: &NetRule) -> Vec<(u32, u32)> {
 }
 
 /// The port list of the rules that cover one address range.
-fn port_list(rules: &[&NetRule]) -> Vec<(u32, u32)> {
+fn port_list(rules: &[&NetRule], budget: &mut Budget) -> Result<Vec<(u32, u32)>, CompileError> {
+    // Each range is compared with the two ends of each.
+    let count = rules.iter().fold(0, |sum: usize, rule| sum.saturating_add(key_range_count(rule)));
+    budget.spend(count.saturating_mul(count).saturating_mul(2))?;
     let ranges: Vec<_> =
         rules.iter().flat_map(|r| key_ranges(r).into_iter().map(|k| (k, verdict(r.effect)))).collect();
     let mut starts: Vec<u32> = vec![0];
@@ -61,11 +84,17 @@ fn port_list(rules: &[&NetRule]) -> Vec<(u32, u32)> {
             list.push((start, best));
         }
     }
-    list
+    Ok(list)
 }
 
 /// (first address, port list) of one family, sorted, from address 0 on.
-fn ranges(rules: &[NetRule], v4: bool, words: &mut Vec<u32>, lists: &mut Lists) -> Vec<(u128, u32)> {
+fn ranges(
+    rules: &[NetRule],
+    v4: bool,
+    words: &mut Vec<u32>,
+    lists: &mut Lists,
+    budget: &mut Budget,
+) -> Result<Vec<(u128, u32)>, CompileError> {
     let of_family: Vec<(&NetRule, (u128, u128))> = rules
         .iter()
         .flat_map(|r| r.to.iter().map(move |n| (r, n)))
@@ -83,16 +112,20 @@ fn ranges(rules: &[NetRule], v4: bool, words: &mut Vec<u32>, lists: &mut Lists) 
     starts.sort_unstable();
     starts.dedup();
     let mut out: Vec<(u128, u32)> = Vec::new();
+    budget.spend(starts.len().saturating_mul(of_family.len()))?;
     for start in starts {
         let covering: Vec<&NetRule> =
             of_family.iter().filter(|(_, (l, h))| (*l..=*h).contains(&start)).map(|(r, _)| *r).collect();
         let position =
-            if covering.is_empty() { 0 } else { list_position(port_list(&covering), words, lists) };
+            if covering.is_empty() { 0 } else { list_position(port_list(&covering, budget)?, words, lists) };
+        if words.len() > MAX_WORDS {
+            return Err(CompileError::TooLarge(words.len()));
+        }
         if out.last().is_none_or(|(_, p)| *p != position) {
             out.push((start, position));
         }
     }
-    out
+    Ok(out)
 }
 
 fn list_position(list: Vec<(u32, u32)>, words: &mut Vec<u32>, lists: &mut Lists) -> u32 {
@@ -105,10 +138,17 @@ fn list_position(list: Vec<(u32, u32)>, words: &mut Vec<u32>, lists: &mut Lists)
 }
 
 /// Appends the network tables.
-pub(super) fn append(rules: &[NetRule], header: &mut PolicyHeader, words: &mut Vec<u32>) {
-    let mut lists = Lists::default();
-    let v4 = ranges(rules, true, words, &mut lists);
-    let v6 = ranges(rules, false, words, &mut lists);
+///
+/// # Errors
+/// When they would be too large, or take too long.
+pub(super) fn append(
+    rules: &[NetRule],
+    header: &mut PolicyHeader,
+    words: &mut Vec<u32>,
+) -> Result<(), CompileError> {
+    let (mut lists, mut budget) = (Lists::default(), Budget(MAX_WORK));
+    let v4 = ranges(rules, true, words, &mut lists, &mut budget)?;
+    let v6 = ranges(rules, false, words, &mut lists, &mut budget)?;
     header.net4 = words.len() as u32;
     header.net4_len = v4.len() as u32;
     words.extend(v4.into_iter().flat_map(|(start, list)| [start as u32, list]));
@@ -118,4 +158,5 @@ pub(super) fn append(rules: &[NetRule], header: &mut PolicyHeader, words: &mut V
         words.extend([96, 64, 32, 0].map(|shift| (start >> shift) as u32));
         words.push(list);
     }
+    Ok(())
 }

@@ -3,49 +3,50 @@
 use agentguard_common::file::{CLASS_WORDS, COMB_WORDS, STATE_WORDS};
 use agentguard_common::policy::PolicyHeader;
 
-use super::dfa::{Dfa, Row};
+use super::dfa::Dfa;
+use super::{CompileError, MAX_WORDS};
 
 const FREE: u32 = u32::MAX;
-
-/// The most frequent target of a row.
-fn default_of(row: &Row) -> u32 {
-    let mut sorted = row.next.clone();
-    sorted.sort_unstable();
-    let best = sorted.chunk_by(|a, b| a == b).max_by_key(|run| run.len());
-    best.map_or(0, |run| run[0])
-}
+/// How far back from the end of the comb a place is looked for.
+const LOOK_BACK: usize = 1 << 14;
 
 /// Finds where a row's exceptions fit.
-fn fit(comb: &[(u32, u32)], exceptions: &[(usize, u32)], from: usize) -> usize {
+fn fit(comb: &[(u32, u32)], exceptions: &[(u8, u32)], from: usize) -> usize {
     let Some(&(first, _)) = exceptions.first() else { return 0 };
     let free = |at: usize| comb.get(at).is_none_or(|e| e.0 == FREE);
-    let mut base = from.saturating_sub(first);
-    while !exceptions.iter().all(|(class, _)| free(base + class)) {
+    let mut base = from.saturating_sub(usize::from(first));
+    while !exceptions.iter().all(|(class, _)| free(base + usize::from(*class))) {
         base += 1;
     }
     base
 }
 
 /// Appends the tables of `dfa` to `words`.
-pub(super) fn pack(dfa: &Dfa, words: &mut Vec<u32>) -> PolicyHeader {
+///
+/// # Errors
+/// When they would be too large.
+pub(super) fn pack(dfa: &Dfa, words: &mut Vec<u32>) -> Result<PolicyHeader, CompileError> {
     let mut comb: Vec<(u32, u32)> = Vec::new();
     let mut states = Vec::with_capacity(dfa.rows.len() * STATE_WORDS as usize);
     let mut first_free = 0;
     for (id, row) in dfa.rows.iter().enumerate() {
-        let default = default_of(row);
-        let exceptions: Vec<_> =
-            row.next.iter().copied().enumerate().filter(|(_, next)| *next != default).collect();
+        first_free = first_free.max(comb.len().saturating_sub(LOOK_BACK));
         while comb.get(first_free).is_some_and(|e| e.0 != FREE) {
             first_free += 1;
         }
-        let base = fit(&comb, &exceptions, first_free);
-        for (class, next) in exceptions {
-            if comb.len() <= base + class {
-                comb.resize(base + class + 1, (FREE, 0));
+        let base = fit(&comb, &row.exceptions, first_free);
+        for &(class, next) in &row.exceptions {
+            let at = base + usize::from(class);
+            if comb.len() <= at {
+                comb.resize(at + 1, (FREE, 0));
             }
-            comb[base + class] = (id as u32, next);
+            comb[at] = (id as u32, next);
         }
-        states.extend([base as u32, default, row.verdict.0, 0]);
+        states.extend([base as u32, row.default, row.verdict.0, 0]);
+        let size = states.len() + comb.len() * COMB_WORDS as usize;
+        if size > MAX_WORDS {
+            return Err(CompileError::TooLarge(size));
+        }
     }
     comb.resize(comb.len() + dfa.class_count, (FREE, 0)); // every base plus every class is in range
     let mut header = PolicyHeader { start: 0, ..PolicyHeader::default() };
@@ -61,5 +62,5 @@ pub(super) fn pack(dfa: &Dfa, words: &mut Vec<u32>) -> PolicyHeader {
     header.comb_len = comb.len() as u32;
     words.extend(comb.into_iter().flat_map(|(check, next)| [check, next]));
     debug_assert_eq!(words.len() as u32, header.comb + header.comb_len * COMB_WORDS);
-    header
+    Ok(header)
 }

@@ -1,11 +1,16 @@
 //! Compiled tables against the naive reading of the rules.
 
+mod limits;
+mod oracle;
+mod tree;
+
 use agentguard_common::file::{Access, decide, walk};
 use agentguard_common::net::{self, Address, NetFacts, NetOp};
+use agentguard_common::policy::PolicyHeader;
 use agentguard_common::verdict::Decision;
 use proptest::prelude::*;
 
-use super::compile;
+use super::{Compiled, compile};
 use crate::policy::model::{Effect, Environment, FileRule, Mode, NetRule, Policy, RuleSource};
 use crate::policy::{builtin, builtin_names, explain_file, explain_net, load};
 
@@ -25,8 +30,13 @@ fn policy(files: Vec<FileRule>, network: Vec<NetRule>) -> Policy {
     }
 }
 
-fn placed(policy: &Policy) -> (agentguard_common::policy::PolicyHeader, Vec<u32>) {
-    let (header, words) = compile(policy).expect("compiles").place(BASE);
+fn placed(policy: &Policy) -> (PolicyHeader, Vec<u32>) {
+    behind_others(&compile(policy).expect("compiles"))
+}
+
+/// Header and arena, with the tables of other policies in front.
+fn behind_others(compiled: &Compiled) -> (PolicyHeader, Vec<u32>) {
+    let (header, words) = compiled.place(BASE);
     let mut arena = vec![0xdead_beef; BASE as usize];
     arena.extend(words);
     (header, arena)
@@ -38,53 +48,6 @@ fn effect() -> impl Strategy<Value = Effect> {
 
 fn source() -> RuleSource {
     RuleSource { document: "test".into(), line: 1, reason: None }
-}
-
-fn component() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => "[ab.]{1,3}".prop_filter("dots", |s| s != "." && s != ".."),
-        1 => Just("*".to_owned()),
-        1 => Just("a*".to_owned()),
-        1 => Just("?b".to_owned()),
-        1 => Just("[!a]".to_owned()),
-        1 => Just("{a,b*}".to_owned()),
-        1 => Just("**".to_owned()),
-        1 => Just("\\*é".to_owned()),
-    ]
-}
-
-fn file_rule() -> impl Strategy<Value = FileRule> {
-    (effect(), prop::collection::vec(component(), 1..5), any::<bool>(), 1u16..0x7f).prop_map(
-        |(effect, parts, floating, access)| {
-            let body = parts.join("/");
-            let glob = if floating { format!("**/{body}") } else { format!("/{body}") };
-            FileRule { effect, glob, access: Access(access), source: source() }
-        },
-    )
-}
-
-fn name_byte() -> impl Strategy<Value = u8> {
-    let byte = prop_oneof![
-        16 => Just(b'a'), 16 => Just(b'b'), 4 => Just(b'.'), 1 => Just(b'\n'), 1 => Just(0xff), 2 => any::<u8>()
-    ];
-    byte.prop_map(|b| if matches!(b, b'/' | 0) { b'*' } else { b })
-}
-
-/// Names as the kernel allows them: any bytes, UTF-8 or not, up to 255 of them, here up to 60 levels deep.
-fn path() -> impl Strategy<Value = Vec<u8>> {
-    let short = || prop::collection::vec(name_byte(), 1..4);
-    let known = prop_oneof![Just(b"a".to_vec()), Just(b"bb".to_vec()), Just("*é".into())];
-    let name = prop_oneof![4 => short(), 2 => known];
-    let longest = prop::collection::vec(name_byte(), 255);
-    let names = prop_oneof![
-        16 => prop::collection::vec(name, 0..7),
-        1 => prop::collection::vec(longest, 1..3),
-        1 => prop::collection::vec(short(), 60),
-    ];
-    names.prop_map(|names| match names.as_slice() {
-        [] => b"/".to_vec(),
-        names => names.iter().flat_map(|n| [b"/", n.as_slice()].concat()).collect(),
-    })
 }
 
 fn decision(effect: Effect) -> Decision {
@@ -126,24 +89,6 @@ fn net_rule() -> impl Strategy<Value = NetRule> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
-
-    // 1,000 policies x 12 paths x 9 requests (each mode, a random set, nothing) = 108,000 cases.
-    #[test]
-    fn the_dfa_decides_as_the_rules_read(
-        rules in prop::collection::vec(file_rule(), 0..8),
-        paths in prop::collection::vec((path(), 1u16..0x7f), 12),
-    ) {
-        let policy = policy(rules, Vec::new());
-        let (header, arena) = placed(&policy);
-        for (path, want) in paths {
-            let modes = Access::NAMED.map(|(_, mode)| mode);
-            for want in modes.into_iter().chain([Access(want), Access::NONE]) {
-                let got = decide(walk(&arena[..], &header, &path), want).decision;
-                let expected = decision(explain_file(&policy, &path, want).effect);
-                prop_assert_eq!(got, expected, "path {:?} want {:?}", String::from_utf8_lossy(&path), want);
-            }
-        }
-    }
 
     // 1,000 policies x 12 requests = 12,000 cases.
     #[test]

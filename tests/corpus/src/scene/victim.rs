@@ -64,7 +64,22 @@ pub fn serve(directory: &Path) -> Victim {
         abstract_datagram,
         gives_fd,
         gives_socket,
+        sysv_shared: sysv_shared(),
         shared,
+    }
+}
+
+/// A segment that goes with this process: it is removed by name, and stays for whoever knows its id.
+fn sysv_shared() -> i32 {
+    // SAFETY: the segment is new, and as long as the secret at least.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o666);
+        assert!(id >= 0, "a segment");
+        let address = libc::shmat(id, std::ptr::null(), 0);
+        assert_ne!(address.addr(), usize::MAX, "attaching");
+        address.cast::<u8>().copy_from(SECRET.as_ptr(), SECRET.len());
+        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+        id
     }
 }
 

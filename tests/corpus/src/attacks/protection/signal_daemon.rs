@@ -1,0 +1,18 @@
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "signal-daemon",
+    group: Group::Protection,
+    tries: "Signal the daemon",
+    who: Who::Root,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["signal"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    kill(Pid::from_raw(scene.guard.daemon), Signal::SIGCONT).step("kill")
+}

@@ -1,0 +1,51 @@
+//! Entries of the rings, one behind the other: decoded, named, written as JSON lines and read back.
+
+#![no_main]
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use agentguard::daemon::registry::{Invocation, State};
+use agentguard::event::record::Record;
+use agentguard::event::{Raw, enrich};
+use agentguard::kernel::Level;
+use agentguard::policy::model::Effect;
+use agentguard_common::event::HEADER_BYTES;
+use agentguard_common::file::Access;
+use agentguard_common::invocation::Tag;
+use agentguard_fuzz::{policy, rule};
+use libfuzzer_sys::fuzz_target;
+
+static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| Invocation {
+    id: uuid::Uuid::nil(),
+    tag: Tag { slot: 1, generation: 1 },
+    agent: "fuzz".into(),
+    principal: "fuzz".into(),
+    purpose: String::new(),
+    policy: Arc::new(policy(vec![
+        rule(Effect::Allow, "/a/**", Access::ALL),
+        rule(Effect::Ask, "/a/*/[b-d]?", Access::WRITE),
+        rule(Effect::Deny, "**/.env", Access::ALL),
+    ])),
+    level: Level::Compat,
+    degraded: false,
+    expires_ns: u64::MAX,
+    pid: 1,
+    uid: 0,
+    state: State::Active,
+    recorded: 0,
+});
+
+fuzz_target!(|input: &[u8]| {
+    let mut exes = HashMap::new();
+    let mut rest = input;
+    while let Some(raw) = Raw::decode(rest) {
+        rest = &rest[HEADER_BYTES + raw.path.len()..];
+        let record = enrich(&raw, &INVOCATION, &mut exes);
+        let line = serde_json::to_string(&record).expect("a record is JSON");
+        assert!(!line.contains(char::is_control), "{line:?} is more than one line");
+        let read: Record = serde_json::from_str(&line).expect("what was written can be read");
+        assert_eq!(serde_json::to_string(&read).expect("a record is JSON"), line);
+        assert!(!record.object.contains(char::is_control), "{:?}", record.object);
+    }
+});

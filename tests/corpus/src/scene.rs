@@ -1,32 +1,53 @@
 //! What an attack finds: an own workspace, secrets that are none of its business, and somebody outside.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 /// Content of [`Scene::secret`].
 pub const SECRET: &str = "the secret of the house\n";
 /// What the victim's listeners send to whoever connects, and answer to a datagram.
 pub const GREETING: &str = "welcome";
+/// Reaches everybody on the loopback interface.
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+/// A group that the victim is a member of, on the loopback interface.
+pub const MULTICAST: Ipv4Addr = Ipv4Addr::new(239, 65, 71, 1);
+
+/// An address for documentation that the agent may connect to. Nobody is there.
+pub const NOWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// A signal that the victim does not take: it stays pending, which everybody can see.
+pub const BLOCKED: Signal = Signal::SIGUSR1;
 
 /// Where everything is. The kernel's own permissions let the attacker at all of it: only AgentGuard stands between.
 ///
 /// The agent's policy allows, besides what every program needs (reading and executing `/usr/**`, reading `/etc/**`,
 /// `/proc/**`, `/sys/**`, `/dev/**`, writing `/dev/null` and terminals):
-/// - everything but `exec` and `link` in the workspace, and in `tmp` below it everything but `exec`;
+/// - everything but `exec` and `link` in the workspace, and in `tmp` below it everything but `exec`; but nothing in
+///   `kept/inside`, and of nothing named `.env`;
 /// - executing this program;
-/// - connecting over TCP and UDP to the allowed port on 127.0.0.1, and binding of nothing.
+/// - connecting over TCP and UDP to the allowed port on 127.0.0.1 and [`NOWHERE`], and binding of nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Scene {
     /// The agent's own directory, on the same file system as the rest. Also its current directory.
     pub workspace: PathBuf,
-    /// A directory outside that anyone may list, write and search. Not allowed to the agent.
+    /// A directory outside that anyone may list, write and search, with the empty directory `empty` in it. Not allowed
+    /// to the agent.
     pub outside: PathBuf,
     /// A file in `outside` that anyone may read and write, with [`SECRET`] in it. Not allowed to the agent.
+    /// Where the file system has such attributes, its attribute `user.corpus` is [`SECRET`] too.
     pub secret: PathBuf,
+    /// A file descriptor, open on the secret for reading and writing, in whoever starts the attack or the agent.
+    pub inherited: i32,
     /// A file in the workspace that a deny rule names, with [`SECRET`] in it: `workspace/private/.env`.
     pub denied: PathBuf,
-    /// A directory that the agent may only read: `readable/`, with the file `text` in it.
+    /// A directory in the workspace with `inside/key`, [`SECRET`], in it. A deny rule names all of `inside` by its whole
+    /// path: so no more where `kept` or `inside` was moved.
+    pub kept: PathBuf,
+    /// A directory that the agent may only read: `readable/`, with the file `text` in it. What is in `library` there,
+    /// another file `text`, it may also delete and link.
     pub readable: PathBuf,
     /// A copy of `/usr/bin/id` in `outside` that anyone may execute. Not allowed to the agent.
     pub program: PathBuf,
@@ -55,11 +76,12 @@ pub struct Victim {
     pub memory: usize,
     /// A file descriptor of the victim's, open for reading and writing on [`Scene::secret`].
     pub fd: i32,
-    /// TCP ports on 127.0.0.1 and ::1 that send [`GREETING`] on connect: allowed to the agent (IPv4 only).
+    /// TCP port on 127.0.0.1, 127.0.0.2 and ::1 that sends [`GREETING`] on connect: allowed to the agent on 127.0.0.1.
     pub tcp_allowed: u16,
-    /// The same, not allowed to the agent.
+    /// The same, not allowed to the agent. Also an SCTP port, on 127.0.0.1, where the kernel has SCTP.
     pub tcp: u16,
-    /// UDP port on 127.0.0.1 and ::1 that answers [`GREETING`] to every datagram. Not allowed to the agent.
+    /// UDP port on 127.0.0.1 and ::1, and of [`BROADCAST`] and [`MULTICAST`], that answers [`GREETING`] to every
+    /// datagram. Not allowed to the agent. Also a UDP-Lite port, on 127.0.0.1, where the kernel has UDP-Lite.
     pub udp: u16,
     /// Unix sockets in `outside` that send, or answer, [`GREETING`]. Not allowed to the agent.
     pub stream: PathBuf,
@@ -70,7 +92,7 @@ pub struct Victim {
     /// Name of an abstract datagram socket that answers [`GREETING`].
     pub abstract_datagram: String,
     /// A Unix stream socket in the workspace, which the agent's policy lets it connect to. It sends one byte with a
-    /// descriptor open on [`Scene::secret`] (`SCM_RIGHTS`), for reading and writing.
+    /// descriptor of [`Scene::secret`] (`SCM_RIGHTS`) that it opened just then, for reading and writing.
     pub gives_fd: PathBuf,
     /// The same, sending a descriptor of a TCP socket connected to the port `tcp`, whose greeting waits to be read.
     pub gives_socket: PathBuf,
@@ -78,6 +100,8 @@ pub struct Victim {
     pub sysv_shared: i32,
     /// POSIX shared memory object (`/dev/shm/NAME`) with [`SECRET`] in it that anyone may open. Not allowed.
     pub shared: PathBuf,
+    /// Name of a POSIX message queue that anyone may open, with room for one message. Not allowed for writing.
+    pub queue: String,
 }
 
 impl Scene {

@@ -6,14 +6,20 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::Stop;
+use crate::{Step as _, Stop};
 
+pub mod attributes;
 pub mod bpf;
 pub mod control;
+pub mod entry32;
+pub mod files;
 pub mod lineage;
 pub mod memory;
+pub mod net;
+pub mod netlink;
 pub mod other;
 pub mod program;
+pub mod uring;
 
 /// A path as the kernel wants it.
 ///
@@ -73,6 +79,17 @@ pub fn absent_if<T, E: Into<Stop>>(result: Result<T, E>, errno: Errno, what: &st
     })
 }
 
+/// Takes the error number `errno`, by which the kernel tells of a refusal too, for `meant`.
+///
+/// # Errors
+/// Every error.
+pub fn said(result: Result<(), Stop>, errno: Errno, meant: Errno) -> Result<(), Stop> {
+    result.map_err(|e| match e {
+        Stop::Refused { step, errno: e } if e == errno as i32 => Stop::Refused { step, errno: meant as i32 },
+        other => other,
+    })
+}
+
 /// What came of some work, as one line.
 fn told(result: Result<(), Stop>) -> String {
     match result {
@@ -82,7 +99,7 @@ fn told(result: Result<(), Stop>) -> String {
     }
 }
 
-/// What came of some work, from its line. None: the worker was killed.
+/// What came of some work, from its line. Who says nothing has crashed, which no refusal is.
 fn heard(line: &str) -> Result<(), Stop> {
     if line == "ok" {
         return Ok(());
@@ -90,7 +107,7 @@ fn heard(line: &str) -> Result<(), Stop> {
     if let Some(why) = line.strip_prefix("absent ") {
         return Err(Stop::absent(why));
     }
-    let rest = line.strip_prefix("refused ").unwrap_or("1 killed");
+    let rest = line.strip_prefix("refused ").unwrap_or("0 crashed");
     let (errno, step) = rest.split_once(' ').unwrap_or((rest, ""));
     Err(Stop::Refused { step: step.to_owned().leak(), errno: errno.parse().unwrap_or(0) })
 }
@@ -98,7 +115,7 @@ fn heard(line: &str) -> Result<(), Stop> {
 /// Runs `work` in a child process and hands over what it came to. For what must not happen to the attack itself.
 ///
 /// # Errors
-/// Those of `work`; a child that died of a signal was refused with `EPERM` in the step `killed`.
+/// Those of `work`; a child that was killed was refused with `EPERM`.
 pub fn in_child(work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
     use std::io::{Read as _, Write as _};
     let (mut reader, mut writer) = std::io::pipe()?;
@@ -116,7 +133,11 @@ pub fn in_child(work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
     drop(writer);
     let mut line = String::new();
     reader.read_to_string(&mut line)?;
-    // SAFETY: reaps the child forked above.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    let mut status = 0;
+    // SAFETY: reaps the child forked above; the status lives across the call.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if line.is_empty() && libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL {
+        return Err(Errno::EPERM).step("killed");
+    }
     heard(&line)
 }

@@ -1,18 +1,22 @@
 //! The victim: sockets that answer whoever gets through, and a secret in memory.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::ffi::CString;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::SigSet;
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen,
     sendmsg, socket,
 };
 
-use super::{GREETING, SECRET, Victim};
+use super::{BLOCKED, GREETING, SECRET, Victim};
+
+mod inet;
 
 /// Serves for ever on threads. `directory` holds `workspace/` and `outside/secret`.
 ///
@@ -20,19 +24,25 @@ use super::{GREETING, SECRET, Victim};
 /// If a socket cannot be made.
 #[must_use]
 pub fn serve(directory: &Path) -> Victim {
+    SigSet::from(BLOCKED).thread_block().expect("blocking a signal"); // before there are other threads
     let outside = |name: &str| directory.join("outside").join(name);
     let secret = std::fs::File::options().read(true).write(true).open(outside("secret")).expect("the secret");
     let memory: &'static [u8] = Box::leak(SECRET.as_bytes().to_vec().into_boxed_slice());
     let pid = std::process::id();
     let name = |kind: &str| format!("agentguard-corpus-{pid}-{kind}");
-    let (tcp_allowed, tcp) = (tcp(), tcp());
+    let (tcp_allowed, tcp) = (inet::tcp(), inet::tcp());
     let shared = PathBuf::from("/dev/shm").join(name("shared"));
     std::fs::write(&shared, SECRET).expect("shared memory");
     open_to_all(&shared);
     let gives_socket = directory.join("workspace/gives-socket");
     let gives_fd = directory.join("workspace/gives-fd");
     let fd = secret.as_raw_fd();
-    on_connect(bound(&gives_fd), move |peer| give(&peer, fd));
+    let path = outside("secret");
+    on_connect(bound(&gives_fd), move |peer| {
+        if let Ok(file) = std::fs::File::options().read(true).write(true).open(&path) {
+            give(&peer, file.as_raw_fd());
+        }
+    });
     on_connect(bound(&gives_socket), move |peer| {
         if let Ok(connection) = TcpStream::connect(("127.0.0.1", tcp)) {
             give(&peer, connection.as_raw_fd());
@@ -56,7 +66,7 @@ pub fn serve(directory: &Path) -> Victim {
         fd,
         tcp_allowed,
         tcp,
-        udp: udp(),
+        udp: inet::udp(),
         stream: outside("stream"),
         datagram: outside("datagram"),
         seqpacket: outside("seqpacket"),
@@ -66,6 +76,34 @@ pub fn serve(directory: &Path) -> Victim {
         gives_socket,
         sysv_shared: sysv_shared(),
         shared,
+        queue: queue(&name("queue")),
+    }
+}
+
+/// A queue for one message, closed again.
+fn queue(name: &str) -> String {
+    let name = format!("/{name}");
+    let c_name = CString::new(name.as_str()).expect("no null byte");
+    // SAFETY: the name and the attributes, of which all zero are valid ones, live across the calls.
+    unsafe {
+        let mut attributes: libc::mq_attr = std::mem::zeroed();
+        (attributes.mq_maxmsg, attributes.mq_msgsize) = (1, 64);
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+        let queue = libc::mq_open(c_name.as_ptr(), flags, 0o666 as libc::mode_t, &raw mut attributes);
+        assert!(queue >= 0, "a message queue: {}", std::io::Error::last_os_error());
+        libc::fchmod(queue, 0o666); // whatever the umask
+        libc::mq_close(queue);
+    }
+    name
+}
+
+impl Victim {
+    /// Removes what does not go with the victim's process and the scene's directory.
+    pub fn clear_away(&self) {
+        let _ = std::fs::remove_file(&self.shared); // an attack may have
+        let name = CString::new(self.queue.as_str()).expect("no null byte");
+        // SAFETY: the name lives across the call.
+        unsafe { libc::mq_unlink(name.as_ptr()) };
     }
 }
 
@@ -110,41 +148,6 @@ fn give(peer: &UnixStream, fd: i32) {
     let fds = [fd];
     let message = [ControlMessage::ScmRights(&fds)];
     let _ = sendmsg::<()>(peer.as_raw_fd(), &payload, &message, MsgFlags::empty(), None);
-}
-
-/// Greets on the same free port of both loopback addresses.
-fn tcp() -> u16 {
-    let (four, six) = loop {
-        let four = TcpListener::bind("127.0.0.1:0").expect("a TCP port");
-        let port = four.local_addr().expect("bound").port();
-        if let Ok(six) = TcpListener::bind(("::1", port)) {
-            break (four, six);
-        }
-    };
-    let port = four.local_addr().expect("bound").port();
-    for listener in [four, six] {
-        thread(move || listener.incoming().flatten().for_each(greet));
-    }
-    port
-}
-
-fn udp() -> u16 {
-    let (four, six) = loop {
-        let four = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
-        let port = four.local_addr().expect("bound").port();
-        if let Ok(six) = UdpSocket::bind(("::1", port)) {
-            break (four, six);
-        }
-    };
-    let port = four.local_addr().expect("bound").port();
-    for socket in [four, six] {
-        thread(move || {
-            while let Ok((_, from)) = socket.recv_from(&mut [0; 512]) {
-                let _ = socket.send_to(GREETING.as_bytes(), from);
-            }
-        });
-    }
-    port
 }
 
 fn answer(socket: UnixDatagram) {

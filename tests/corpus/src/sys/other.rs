@@ -2,14 +2,21 @@
 
 use std::fs::{self, File};
 use std::io::{IoSliceMut, Write as _};
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use super::{call, result};
-use crate::{Step as _, Stop, verify};
+use crate::scene::BLOCKED;
+use crate::{Scene, Step as _, Stop, verify};
+
+/// Missing in `libc`.
+const F_SETSIG: i32 = 10;
 
 /// A descriptor of process `pid`.
 ///
@@ -27,7 +34,6 @@ pub fn pidfd(pid: i32) -> Result<OwnedFd, Stop> {
 /// # Errors
 /// When the kernel refuses.
 pub fn descriptor_of(pid: i32, fd: i32) -> Result<File, Stop> {
-    use std::os::fd::AsRawFd as _;
     let pidfd = pidfd(pid)?;
     let arguments = [pidfd.as_raw_fd() as usize, fd as usize, 0, 0, 0, 0];
     // SAFETY: takes integers.
@@ -97,6 +103,37 @@ pub fn set_oom_score(pid: i32) -> Result<(), Stop> {
     let path = format!("/proc/{pid}/oom_score_adj");
     let score = fs::read(&path).step("reading")?;
     fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(&score)).step("writing")
+}
+
+/// Whether a blocked signal waits for process `pid`.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn has_pending(pid: i32, signal: Signal) -> Result<bool, Stop> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).step("reading its status")?;
+    let pending = status.lines().find_map(|l| l.strip_prefix("ShdPnd:")).unwrap_or_default();
+    let pending = u64::from_str_radix(pending.trim(), 16).unwrap_or_default();
+    Ok(pending & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Has the kernel signal the victim for a socket that it was made the owner of with `own`.
+///
+/// # Errors
+/// `EPERM` when no signal arrives: the kernel tells the sender nothing.
+pub fn signal_by_owner(
+    scene: &Scene,
+    own: impl FnOnce(&UnixDatagram, i32) -> Result<i64, Stop>,
+) -> Result<(), Stop> {
+    let victim = scene.victim.pid;
+    let (socket, peer) = UnixDatagram::pair().step("socketpair")?;
+    own(&socket, victim).step("naming the owner")?;
+    // SAFETY: take integers.
+    unsafe {
+        result(libc::fcntl(socket.as_raw_fd(), F_SETSIG, BLOCKED as i32).into()).step("F_SETSIG")?;
+        result(libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC).into()).step("F_SETFL")?;
+    }
+    peer.send(b"x").step("sending")?;
+    if has_pending(victim, BLOCKED)? { Ok(()) } else { Err(Errno::EPERM).step("delivery") }
 }
 
 /// Moves it to the control group that it is in.

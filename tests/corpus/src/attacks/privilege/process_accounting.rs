@@ -1,16 +1,20 @@
+use nix::errno::Errno;
+
 use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who, sys};
 
 pub(crate) const ATTACK: Attack = Attack {
     name: "process-accounting",
     group: Group::Privilege,
-    tries: "Turn the accounting of processes off",
+    tries: "Have the kernel write what every process did to a file",
     who: Who::Root,
     compat: Compat::Stopped,
     recorded: Recorded::As(&["privilege"]),
     run,
 };
 
-fn run(_scene: &Scene) -> Result<(), Stop> {
-    // SAFETY: takes no path: accounting, which nothing here has turned on, is off.
-    unsafe { sys::call(libc::SYS_acct, [0; 6]) }.step("acct").map(drop)
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let path = sys::c(&scene.own("absent")); // so the accounting stays as it is
+    // SAFETY: the path lives across the call.
+    let result = unsafe { sys::call(libc::SYS_acct, [path.as_ptr().addr(), 0, 0, 0, 0, 0]) };
+    sys::past(result, Errno::ENOENT).step("acct")
 }

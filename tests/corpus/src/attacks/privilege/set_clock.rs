@@ -3,7 +3,7 @@ use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who, sys};
 pub(crate) const ATTACK: Attack = Attack {
     name: "set-clock",
     group: Group::Privilege,
-    tries: "Set the clock, by nothing",
+    tries: "Set how fast the clock runs, to what it is",
     who: Who::Root,
     compat: Compat::Stopped,
     recorded: Recorded::As(&["privilege"]),
@@ -13,7 +13,10 @@ pub(crate) const ATTACK: Attack = Attack {
 fn run(_scene: &Scene) -> Result<(), Stop> {
     // SAFETY: integers and spare room; zero is a value of all of them.
     let mut change: libc::timex = unsafe { std::mem::zeroed() };
-    change.modes = libc::ADJ_SETOFFSET;
-    // SAFETY: the change lives across the call.
+    // SAFETY: the structure lives across the call, which only asks.
+    sys::result(unsafe { libc::adjtimex(&raw mut change) }.into()).step("asking")?;
+    // The length of a tick: anything else would also end the clock's synchronisation.
+    change.modes = libc::ADJ_TICK;
+    // SAFETY: as above.
     sys::result(unsafe { libc::adjtimex(&raw mut change) }.into()).step("adjtimex").map(drop)
 }

@@ -5,7 +5,7 @@ pub(crate) const ATTACK: Attack = Attack {
     group: Group::Protection,
     tries: "Ask the daemon about itself",
     who: Who::Anyone,
-    compat: Compat::Open("Landlock does not restrict connecting to Unix sockets by path"),
+    compat: Compat::Stopped,
     recorded: Recorded::As(&["unix"]),
     run,
 };

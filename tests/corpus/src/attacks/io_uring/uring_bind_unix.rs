@@ -1,0 +1,27 @@
+use std::os::fd::AsRawFd as _;
+
+use io_uring::{opcode, types};
+
+use crate::sys::net::{self, Address};
+use crate::sys::uring::Ring;
+use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "uring-bind-unix",
+    group: Group::IoUring,
+    tries: "Offer a Unix socket outside the workspace through io_uring",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["path"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let mut ring = Ring::doing(opcode::Bind::CODE)?;
+    let (fd, at) =
+        (net::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?, Address::path(&scene.outside.join("service"))?);
+    let entry = opcode::Bind::new(types::Fd(fd.as_raw_fd()), at.as_ptr(), at.length()).build();
+    // SAFETY: the address lives across the call.
+    unsafe { ring.perform(&entry) }.step("binding")?;
+    net::listens(fd)
+}

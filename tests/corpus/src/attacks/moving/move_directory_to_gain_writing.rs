@@ -1,0 +1,19 @@
+use std::fs;
+
+use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "move-directory-to-gain-writing",
+    group: Group::Moving,
+    tries: "Move a directory that may be read and deleted, but not written, into the workspace and write there",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["path"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let mine = scene.own("mine");
+    fs::rename(scene.readable.join("library"), &mine).step("renaming")?;
+    fs::write(mine.join("text"), "mine").step("writing")
+}

@@ -1,0 +1,19 @@
+use std::fs;
+
+use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "move-readable",
+    group: Group::Moving,
+    tries: "Move a file that may only be read into the workspace and write to it there",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["path"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let mine = scene.own("mine");
+    fs::rename(scene.readable.join("text"), &mine).step("renaming")?;
+    fs::write(mine, "mine").step("writing")
+}

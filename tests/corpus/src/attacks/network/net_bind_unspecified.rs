@@ -1,0 +1,20 @@
+use std::net::Ipv4Addr;
+
+use crate::sys::net::{self, Address};
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "net-bind-unspecified",
+    group: Group::Network,
+    tries: "Offer a service on an address of no family, which is taken for IPv4",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["bind"]),
+    run,
+};
+
+fn run(_scene: &Scene) -> Result<(), Stop> {
+    let fd = net::tcp()?;
+    net::bind(&fd, &Address::inet(Ipv4Addr::UNSPECIFIED, 0).said_to_be(libc::AF_UNSPEC))?;
+    net::listens(fd)
+}

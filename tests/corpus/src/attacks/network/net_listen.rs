@@ -1,0 +1,16 @@
+use crate::sys::net;
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "net-listen",
+    group: Group::Network,
+    tries: "Offer a service on a port that the kernel chooses",
+    who: Who::Anyone,
+    compat: Compat::Open("listening without an address is not a bind"),
+    recorded: Recorded::As(&["bind"]),
+    run,
+};
+
+fn run(_scene: &Scene) -> Result<(), Stop> {
+    net::listens(net::tcp()?)
+}

@@ -1,0 +1,19 @@
+use std::net::Ipv4Addr;
+
+use crate::sys::net::{self, Address};
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "net-port",
+    group: Group::Network,
+    tries: "Connect to a port that no rule allows",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["connect"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let to = Address::inet(Ipv4Addr::LOCALHOST, scene.victim.tcp);
+    net::connects(net::tcp()?, &to)
+}

@@ -1,0 +1,18 @@
+use std::net::Ipv4Addr;
+
+use crate::sys::net::{self, Address};
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "net-udp",
+    group: Group::Network,
+    tries: "Send a datagram to a port that no rule allows",
+    who: Who::Anyone,
+    compat: Compat::Stopped,
+    recorded: Recorded::As(&["connect"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    net::asks(net::udp()?, &Address::inet(Ipv4Addr::LOCALHOST, scene.victim.udp))
+}

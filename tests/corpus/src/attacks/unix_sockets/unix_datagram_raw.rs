@@ -1,0 +1,17 @@
+use crate::sys::net::{self, Address};
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "unix-datagram-raw",
+    group: Group::UnixSockets,
+    tries: "Send to a Unix socket from one of type raw",
+    who: Who::Anyone,
+    compat: Compat::Open("Landlock does not restrict connecting to a Unix socket by its path"),
+    recorded: Recorded::As(&["unix"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    let fd = net::unix(scene, libc::SOCK_RAW, "me")?;
+    net::asks(fd, &Address::path(&scene.victim.datagram)?)
+}

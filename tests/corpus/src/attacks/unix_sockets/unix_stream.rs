@@ -1,0 +1,16 @@
+use crate::sys::net::{self, Address};
+use crate::{Attack, Compat, Group, Recorded, Scene, Stop, Who};
+
+pub(crate) const ATTACK: Attack = Attack {
+    name: "unix-stream",
+    group: Group::UnixSockets,
+    tries: "Connect to a Unix socket",
+    who: Who::Anyone,
+    compat: Compat::Open("Landlock does not restrict connecting to a Unix socket by its path"),
+    recorded: Recorded::As(&["unix"]),
+    run,
+};
+
+fn run(scene: &Scene) -> Result<(), Stop> {
+    net::connects(net::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?, &Address::path(&scene.victim.stream)?)
+}

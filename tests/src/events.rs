@@ -24,10 +24,17 @@ impl Log {
     }
 
     fn parse(text: &str) -> Vec<Event> {
+        Self::parse_of(text, "")
+    }
+
+    /// The events of one invocation. The other lines are not parsed, of which there are many where hundreds of agents
+    /// write to one log.
+    fn parse_of(text: &str, invocation: &str) -> Vec<Event> {
         // The daemon appends whole lines, but a read may see only the first part of one.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        whole.lines().map(|line| Event(parse(line))).collect()
+        let events = whole.lines().filter(|line| line.contains(invocation)).map(|line| Event(parse(line)));
+        events.filter(|e| invocation.is_empty() || e.invocation() == invocation).collect()
     }
 
     /// What was recorded so far.
@@ -43,8 +50,9 @@ impl Log {
 
     /// Waits for the daemon's record of `action` on an invocation: `start`, `revoke`, `expire`, `end`.
     pub fn lifecycle(&self, invocation: &str, action: &str) -> Event {
-        self.wait(&format!("{action} of {invocation}"), |e| {
-            e.invocation() == invocation && e.text("/action") == action && e.0.get("seq").is_none()
+        let wanted = |e: &Event| e.text("/action") == action && e.0.get("seq").is_none();
+        tail::until(&self.path, &format!("{action} of {invocation}"), |text| {
+            Self::parse_of(text, invocation).into_iter().find(wanted)
         })
     }
 
@@ -57,7 +65,7 @@ impl Log {
     /// The events of an invocation so far.
     #[must_use]
     pub fn of(&self, invocation: &str) -> Vec<Event> {
-        self.events().into_iter().filter(|e| e.invocation() == invocation).collect()
+        Self::parse_of(&std::fs::read_to_string(&self.path).unwrap_or_default(), invocation)
     }
 
     /// Waits for the denial of `action` on `object`, and checks what every denial must say.

@@ -30,6 +30,8 @@ $bb mount -t proc proc /root/proc
 $bb mount -t sysfs sys /root/sys
 $bb mount -t devtmpfs dev /root/dev
 $bb mkdir -p /root/dev/pts /root/dev/shm
+$bb ln -s /proc/self/fd /root/dev/fd
+for n in 0:stdin 1:stdout 2:stderr; do $bb ln -s /proc/self/fd/${n%:*} /root/dev/${n#*:}; done
 $bb mount -t devpts -o ptmxmode=666 pts /root/dev/pts
 $bb mount -t tmpfs -o mode=1777 tmp /root/dev/shm
 $bb mount -t tmpfs -o mode=755 run /root/run

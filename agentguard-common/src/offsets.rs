@@ -97,8 +97,12 @@ offsets! {
     /// The first parameter of this hook from 6.9 on; before it does not exist.
     setattr_idmap = "bpf_lsm_inode_setattr"."idmap" optional;
     iattr_valid = "iattr"."ia_valid" required;
+    nsproxy_ipc_ns = "nsproxy"."ipc_ns" required;
+    ipc_ns_mq_mnt = "ipc_namespace"."mq_mnt" optional;
     msghdr_name = "msghdr"."msg_name" required;
     msghdr_namelen = "msghdr"."msg_namelen" required;
+    msghdr_control = "msghdr"."msg_control" required;
+    msghdr_controllen = "msghdr"."msg_controllen" required;
     proc_inode_pid = "proc_inode"."pid" required;
     proc_inode_vfs = "proc_inode"."vfs_inode" required;
     /// Present from 6.5 on: stacked file systems open the lower file with a `backing_file`.

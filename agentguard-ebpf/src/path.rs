@@ -17,7 +17,7 @@ const MAX_COMPONENTS: u32 = 512;
 const BYTES_PER_STEP: u32 = 8;
 const NAME_MAX: u32 = 255;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-const MQUEUE_MAGIC: u64 = 0x1980_0202;
+pub(crate) const MQUEUE_MAGIC: u64 = 0x1980_0202;
 /// Longest abstract socket name.
 const ABSTRACT_MAX: u32 = 107;
 const INDEX_MASK: u32 = MAX_PATH as u32 - 1;
@@ -138,12 +138,14 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         let below = kread::word(mount + offset!(mount_parent));
         if below == mount || below == 0 {
             let ns = kread::word(mount + offset!(mount_ns));
-            walk.outcome = if ns >= ERROR_POINTERS {
-                if names_message_queues(walk) { outcome::RESOLVED } else { outcome::ANONYMOUS }
-            } else if ns == 0 || ns != walk.mount_ns {
-                outcome::DISCONNECTED
-            } else {
+            walk.outcome = if ns != 0 && ns == walk.mount_ns {
                 outcome::RESOLVED
+            } else if (ns == 0 || ns >= ERROR_POINTERS) && names_message_queues(walk) {
+                outcome::RESOLVED
+            } else if ns >= ERROR_POINTERS {
+                outcome::ANONYMOUS
+            } else {
+                outcome::DISCONNECTED
             };
             return 1;
         }

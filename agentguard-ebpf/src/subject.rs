@@ -33,11 +33,13 @@ pub(crate) fn current_task() -> *mut task_struct {
     unsafe { bpf_get_current_task_btf() }.cast()
 }
 
-/// A kernel service acts with other credentials than the task's own: the layers of a stacked file system.
+/// A kernel service acts with other credentials than the task's own: the layers of a stacked file system. Of a worker of
+/// io_uring that can't be told: it takes on the credentials of each request.
 #[inline(always)]
 pub(crate) fn acts_for_kernel() -> bool {
-    let task = current_task() as usize;
-    kread::word(task + offset!(task_cred)) != kread::word(task + offset!(task_real_cred))
+    let task = current_task();
+    let (own, real) = (task as usize + offset!(task_cred), task as usize + offset!(task_real_cred));
+    kread::word(own) != kread::word(real) && !is_io_worker(task)
 }
 
 /// The tag of `task`, if it has one.
@@ -68,6 +70,12 @@ pub(crate) fn tag_task(task: *mut task_struct, tag: Tag) -> bool {
     !stored.is_null()
 }
 
+/// Whether the kernel made `task` to work for io_uring.
+#[inline(always)]
+pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
+    kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0
+}
+
 impl Subject {
     /// The current task's subject; `None` for untagged tasks, which AgentGuard never denies anything.
     #[inline(always)]
@@ -82,7 +90,7 @@ impl Subject {
         if let Some(tag) = tag_of(task) {
             return Some(Self::of(tag));
         }
-        if kread::read::<u32>(task as usize + offset!(task_flags))? & PF_IO_WORKER == 0 {
+        if !is_io_worker(task) {
             return None;
         }
         let member = offset!(task_group_leader);

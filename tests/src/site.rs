@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -20,6 +21,18 @@ const PARENT: &str = "/var/tmp";
 #[derive(Debug)]
 pub struct Site {
     dir: TempDir,
+    /// Where the control socket and the event log are.
+    home: PathBuf,
+}
+
+/// The daemon that [`Site::served`] sites share.
+static SHARED: Mutex<Option<(Site, Daemon)>> = Mutex::new(None);
+
+/// Runs after the last test. A panic ends the program with a signal, which whoever runs the tests sees.
+extern "C" fn stop_shared() {
+    if let Some((site, daemon)) = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        daemon.stop(&site, libc::SIGTERM);
+    }
 }
 
 /// The binary under test.
@@ -67,7 +80,26 @@ impl Site {
             std::fs::create_dir(dir.path().join(name)).expect("mkdir");
             open(&dir.path().join(name), 0o777);
         }
-        Self { dir }
+        Self { home: dir.path().to_owned(), dir }
+    }
+
+    /// A site of its own whose control socket and event log are those of one daemon for all such tests of the program:
+    /// loading its programs takes a guest many seconds. Whatever it records is known by invocation.
+    ///
+    /// # Panics
+    /// If the daemon does not start.
+    #[must_use]
+    pub fn served() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, _) = shared.get_or_insert_with(|| {
+            let site = Self::new();
+            let daemon = site.daemon();
+            // SAFETY: registers a function without arguments that lives as long as the program.
+            let registered = unsafe { libc::atexit(stop_shared) };
+            assert_eq!(registered, 0, "atexit");
+            (site, daemon)
+        });
+        Self { home: server.home.clone(), ..Self::new() }
     }
 
     /// A path below the site.
@@ -99,19 +131,24 @@ impl Site {
     /// The event log.
     #[must_use]
     pub fn log(&self) -> Log {
-        Log::new(self.path("events.jsonl"))
+        Log::new(self.event_log())
     }
 
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.path("control.sock")
+        self.home.join("control.sock")
+    }
+
+    #[must_use]
+    pub fn event_log(&self) -> PathBuf {
+        self.home.join("events.jsonl")
     }
 
     /// `agentguard` with this site's socket and log.
     #[must_use]
     pub fn agentguard(&self) -> Command {
         let mut command = Command::new(binary());
-        command.arg("--socket").arg(self.socket()).arg("--event-log").arg(self.path("events.jsonl"));
+        command.arg("--socket").arg(self.socket()).arg("--event-log").arg(self.event_log());
         command.current_dir(self.path("workspace"));
         command
     }

@@ -68,14 +68,15 @@ impl End {
         }
     }
 
-    /// Whether AgentGuard stopped it. What may not move is told `EXDEV`, so that programs copy.
+    /// Whether AgentGuard stopped it. What may not move is told `EXDEV`, so that programs copy. At level `compat` denied
+    /// files are under a cover, which can't be moved, and hides what is below.
     fn is_refusal_of(&self, attack: &Attack) -> bool {
+        let covered = Level::expected() == Level::Compat;
         match self {
             Self::Killed => true,
             Self::Refused { errno: libc::EACCES | libc::EPERM, .. } => true,
-            Self::Refused { errno: libc::EXDEV, .. } => {
-                attack.group == Group::Moving || Level::expected() == Level::Compat
-            }
+            Self::Refused { errno: libc::EXDEV, .. } => attack.group == Group::Moving || covered,
+            Self::Refused { errno: libc::EBUSY | libc::EROFS | libc::ENOENT, .. } => covered,
             _ => false,
         }
     }
@@ -120,7 +121,9 @@ fn try_attack(theatre: &Theatre, stage: &mut Option<Stage>, attack: &Attack) -> 
     let end = End::of(&run);
     match (Level::expected(), attack.compat) {
         (Level::Lsm, _) => recorded(theatre.site, attack, &run, &end)?,
-        (_, Compat::Stopped) if !end.is_refusal_of(attack) => return Err(format!("not refused: {end:?}\n{run}")),
+        (_, Compat::Stopped) if !end.is_refusal_of(attack) => {
+            return Err(format!("not refused: {end:?}\n{run}"));
+        }
         (_, Compat::Open(_)) if end != End::Succeeded => {
             return Err(format!("it is said to go through, and ended as {end:?}\n{run}"));
         }

@@ -59,8 +59,7 @@ fn a_private_key_is_not_readable() {
 
 #[test]
 fn nothing_outside_the_workspace_is_written() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let (new, old) = (site.at("outside/new"), site.file("outside/readable/old", "old\n"));
     let policy = file_policy(&site);
     let script = attempts(&[
@@ -95,8 +94,7 @@ fn nothing_outside_the_workspace_is_written() {
 
 #[test]
 fn an_unlisted_program_does_not_run() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let tool = site.at("outside/readable/tool");
     std::fs::create_dir(site.path("outside/readable")).expect("mkdir");
     std::fs::copy("/usr/bin/true", &tool).expect("copying a program");
@@ -108,8 +106,7 @@ fn an_unlisted_program_does_not_run() {
 
 #[test]
 fn an_unprivileged_agent_is_denied_by_the_policy_too() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let file = site.file("outside/world-readable", "x");
     let script = attempts(&[("uid", "print(os.getuid())"), ("read", &format!("open('{file}')"))]);
     let run = site.agent(file_policy(&site)).options(&["--user", "nobody"]).python(&script).success();
@@ -120,8 +117,7 @@ fn an_unprivileged_agent_is_denied_by_the_policy_too() {
 
 #[test]
 fn a_dotenv_in_the_workspace_is_hidden_by_the_shipped_policy() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let secret = site.file("workspace/.env", "TOKEN=1\n");
     site.file("workspace/notes.txt", "notes\n");
     let agent = site.agent("coding-agent").options(&["--allow-degraded"]);
@@ -172,8 +168,7 @@ impl Network {
 
 #[test]
 fn tcp_reaches_what_is_listed_and_nothing_else() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let net = Network::new(&site);
     let (port, port6, other) = (net.tcp.port(), net.tcp6.port(), net.other.port());
     let connect = |host: &str, port: u16| format!("socket.create_connection(('{host}', {port}), 5)");
@@ -211,8 +206,7 @@ fn tcp_reaches_what_is_listed_and_nothing_else() {
 
 #[test]
 fn udp_reaches_what_is_listed_and_nothing_else() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let net = Network::new(&site);
     let port = net.udp.local_addr().expect("a bound socket").port();
     let socket = |family: &str, call: &str| format!("socket.socket({family}, socket.SOCK_DGRAM).{call}");
@@ -250,8 +244,7 @@ fn udp_reaches_what_is_listed_and_nothing_else() {
 
 #[test]
 fn binding_needs_a_rule() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let policy = site.policy(
         "bind",
         "",

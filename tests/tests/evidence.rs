@@ -9,8 +9,7 @@ use agentguard_tests::{Level, Site, tail};
 
 #[test]
 fn sequence_numbers_have_no_gaps() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let policy = site.policy("plain", "", "");
     let secret = site.file("outside/secret", "x");
     let script = format!("for i in 1 2 3 4 5; do (cat {secret} || /usr/bin/true) 2>/dev/null & done; wait");
@@ -36,8 +35,7 @@ fn sequence_numbers_have_no_gaps() {
 
 #[test]
 fn the_life_of_processes_is_recorded() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let options = ["--agent", "scribe", "--principal", "user:alice", "--purpose", "a test"];
     let run = site.agent(site.policy("plain", "", "")).options(&options).bash("/usr/bin/true; (exit 3)");
     assert_eq!(run.status.code(), Some(3));
@@ -133,8 +131,7 @@ fn ps_lists_what_runs() {
 
 #[test]
 fn audit_mode_records_and_denies_nothing() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let listener = Listener::on("127.0.0.1");
     let secret = site.file("outside/secret", "x");
     let policy = site.policy("audit", "", "  mode: audit");
@@ -161,8 +158,7 @@ fn audit_mode_records_and_denies_nothing() {
 
 #[test]
 fn a_relative_path_is_recorded_from_where_it_starts() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let file = site.file("outside/secret", "x");
     let script = format!(
         "import os\ndirectory = os.open('{}', os.O_PATH)\nfor path, fd in (('secret', directory), ('../outside/./secret', None)):\n\

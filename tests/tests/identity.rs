@@ -28,8 +28,7 @@ fn offline(site: &Site) -> Policy {
 
 /// Runs `script` after [`PROBE`] and checks that each of `names` was denied under the same identity.
 fn denied_under_one_identity(script: &str, argv: &[&str], names: &[&str]) {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let listener = Listener::on("127.0.0.1");
     site.file("workspace/probe.py", &format!("{PROBE}{script}"));
     let port = listener.port().to_string();
@@ -106,8 +105,7 @@ else:
 
 #[test]
 fn processes_outside_are_never_denied_anything() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let listener = Listener::on("127.0.0.1");
     let policy = offline(&site);
     let agent = site.agent(&policy).spawn_on(std::process::Stdio::piped(), &["/usr/bin/cat"]);

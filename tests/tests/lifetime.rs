@@ -54,8 +54,7 @@ fn await_the_end_of_authority(agent: Running) {
 
 #[test]
 fn an_invocation_ends_with_its_time_to_live() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     // Time enough to start: a guest without hardware virtualisation is slow.
     let ttl = if Level::expected() == Level::Lsm { "20s" } else { "1s" };
     let agent = site.agent(loopback_policy(&site)).options(&["--ttl", ttl]);
@@ -71,8 +70,7 @@ fn an_invocation_ends_with_its_time_to_live() {
 
 #[test]
 fn the_policy_bounds_the_time_to_live() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let policy = site.policy("short", "", "  ttl: 90s");
     let agent = site.agent(&policy).options(&["--ttl", "8h"]);
     let agent = agent.spawn_on(Stdio::piped(), &["/usr/bin/cat"]);
@@ -134,8 +132,7 @@ fn revoke_takes_whom_it_names() {
 
 #[test]
 fn revoke_says_how_long_it_took() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let (id, agent) = waiting(&site, &site.policy("idle", "", ""), "idle", "svc:a");
     let run = site.call(&["revoke", "--kill", &id]).success();
     assert_eq!(agent.finish().0.signal(), Some(libc::SIGKILL));
@@ -148,8 +145,7 @@ fn revoke_says_how_long_it_took() {
 
 #[test]
 fn a_process_whose_first_thread_is_gone_is_killed_too() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let script = r"
 import ctypes, threading, time
 def outlive():
@@ -207,8 +203,7 @@ fn connection(site: &Site) -> Connection {
 
 #[test]
 fn packets_of_a_revoked_agent_are_cut() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let mut c = connection(&site);
     c.ours.write_all(b"before").expect("write");
     assert_eq!(unacknowledged(&c.ours), 0);
@@ -233,8 +228,7 @@ fn a_revoked_agent_that_lives_on_is_refused() {
     if skipped_unless(Level::Lsm, "a_revoked_agent_that_lives_on_is_refused", why) {
         return;
     }
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let agent = site.agent(loopback_policy(&site)).spawn([PYTHON, "-c", UNTIL_REFUSED]);
     agent.await_line("at work");
     let id = agent.invocation();
@@ -245,8 +239,7 @@ fn a_revoked_agent_that_lives_on_is_refused() {
 
 #[test]
 fn what_an_agent_sent_before_it_ended_arrives() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let listener = Listener::on("127.0.0.1");
     // More than the receiver's window: most of it is still on its way when the agent is gone.
     let script = format!(

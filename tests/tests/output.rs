@@ -37,8 +37,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 
 #[test]
 fn a_run_does_not_need_its_messages_read() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let mut command: Command =
         site.agent(site.policy("quiet", "", "")).command(["/usr/bin/cat", "/dev/null"]);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(unread()).status();

@@ -83,8 +83,7 @@ fn script(outside: u32) -> String {
 
 #[test]
 fn a_root_agent_has_no_privilege_that_its_policy_does_not_name() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let outside = std::process::id();
     let run = site.agent(site.policy("plain", "", "")).python(&script(outside)).success();
     let id = run.invocation();
@@ -103,8 +102,7 @@ fn a_root_agent_has_no_privilege_that_its_policy_does_not_name() {
 
 #[test]
 fn privileges_are_granted_by_name() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let rest = "  privileges: [raw-socket, chroot]\n";
     let run = site.agent(site.policy("some", "", rest)).python(&script(std::process::id())).success();
     for (name, errno) in [("chroot", 0), ("raw", 0), ("netns", libc::EPERM)] {
@@ -114,8 +112,7 @@ fn privileges_are_granted_by_name() {
 
 #[test]
 fn an_agent_signals_and_traces_its_own() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let script = "
 import os, signal
 read, write = os.pipe()

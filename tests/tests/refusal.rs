@@ -38,8 +38,7 @@ fn what_landlock_cannot_enforce_is_refused_and_listed() {
     if skipped_unless(Level::Compat, name, "level lsm enforces the whole language") {
         return;
     }
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let policy = hole_in_the_workspace(&site);
     let rule = format!("hole:{}: deny read,write \"**/secret\"", policy.line("# hole"));
     refused(&site, site.agent(&policy).run(COMMAND), &[&rule, "hint: --allow-degraded"]);
@@ -47,8 +46,7 @@ fn what_landlock_cannot_enforce_is_refused_and_listed() {
 
 #[test]
 fn a_degraded_run_says_so_in_every_event() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let secret = site.file("workspace/secret", "x");
     let agent = site.agent(hole_in_the_workspace(&site)).options(&["--allow-degraded"]);
     let script = "open('ran', 'w')\ntry: open('secret')\nexcept PermissionError: print('denied')";
@@ -65,8 +63,7 @@ fn a_degraded_run_says_so_in_every_event() {
 
 #[test]
 fn mistakes_in_a_policy_are_pointed_at() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let network = |rule: &str| format!("  network:\n    - {rule}");
     let mistakes = [
         (
@@ -96,8 +93,7 @@ fn mistakes_in_a_policy_are_pointed_at() {
 
 #[test]
 fn a_policy_that_is_not_there_is_refused() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     refused(&site, site.agent("codng-agent").run(COMMAND), &["codng-agent", "hint:", "coding-agent"]);
     refused(
         &site,
@@ -125,8 +121,7 @@ fn bad_options_are_refused() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let run = site.agent(site.policy("plain", "", "")).run(["no-such-program"]);
     assert_eq!(run.status.code(), Some(127), "{run}");
     assert!(run.stderr.contains("no-such-program: not found in PATH"), "{run}");
@@ -134,8 +129,7 @@ fn a_program_that_is_not_there_is_named() {
 
 #[test]
 fn a_level_that_is_not_in_force_is_refused() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let other = if Level::expected() == Level::Compat { "lsm" } else { "compat" };
     let run = site.agent(site.policy("plain", "", "")).options(&["--level", other]).run(COMMAND);
     refused(&site, run, &[&format!("level {other} is not in force")]);
@@ -143,8 +137,7 @@ fn a_level_that_is_not_in_force_is_refused() {
 
 #[test]
 fn an_agent_cannot_start_another_invocation() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let inner = site.policy("inner", "", "");
     let binary = agentguard_tests::site::binary();
     let files = format!(
@@ -152,7 +145,7 @@ fn an_agent_cannot_start_another_invocation() {
       paths: [\"{}\", \"{}\", \"{}\"]",
         binary.display(),
         site.at("inner.yaml"),
-        site.at("control.sock")
+        site.socket().display()
     );
     let policy = site.policy("outer", &files, "");
     let inner = site.agent(&inner).command(COMMAND);

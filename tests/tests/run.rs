@@ -15,8 +15,7 @@ fn plain(site: &Site) -> Policy {
 
 #[test]
 fn exit_status_and_death_by_signal_pass_through() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     assert_eq!(site.agent(plain(&site)).bash("exit 7").status.code(), Some(7));
     assert_eq!(site.agent(plain(&site)).bash("kill -TERM $$").status.signal(), Some(libc::SIGTERM));
     let unlisted = site.file("home/unlisted", "#!/bin/sh\n");
@@ -26,8 +25,7 @@ fn exit_status_and_death_by_signal_pass_through() {
 
 #[test]
 fn the_command_takes_the_place_of_run() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let agent = site.agent(plain(&site)).spawn_on(Stdio::piped(), &["/usr/bin/bash", "-c", "echo $$; cat"]);
     agent.await_line(&agent.process.pid().to_string());
     agent.process.signal(libc::SIGUSR1);
@@ -36,8 +34,7 @@ fn the_command_takes_the_place_of_run() {
 
 #[test]
 fn pipes_carry_every_byte() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let data: Vec<u8> = (0..1_000_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     let mut command = site.agent(plain(&site)).command(["/usr/bin/cat"]);
     let mut agent = Owned::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
@@ -54,8 +51,7 @@ fn pipes_carry_every_byte() {
 
 #[test]
 fn signal_masks_and_dispositions_are_those_of_the_caller() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let argv = ["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"];
     let outside = site.finish(Command::new(argv[0]).args(&argv[1..])).success();
     let inside = site.agent(plain(&site)).run(argv).success();
@@ -94,8 +90,7 @@ fn expect(terminal: &mut std::fs::File, text: &str) {
 
 #[test]
 fn a_terminal_stays_a_terminal() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     // A signal while bash is on its way to become another program is lost, so the other one speaks first.
     let script = "test -t 0 -a -t 1 && : >/dev/tty && read -rp 'name? ' n && exec sed -u \"s/^/$n says /\"";
     let (mut terminal, mut agent) = on_a_terminal(&site, script);
@@ -109,8 +104,7 @@ fn a_terminal_stays_a_terminal() {
 
 #[test]
 fn the_environment_is_what_the_policy_passes() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let rest = r"
   environment:
     pass: [PATH, 'TEST_*']
@@ -129,8 +123,7 @@ fn the_environment_is_what_the_policy_passes() {
 
 #[test]
 fn secrets_do_not_pass_under_the_shipped_policies() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let secrets =
         ["AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "OPENAI_API_KEY", "DB_PASSWORD", "LD_LIBRARY_PATH"];
     for policy in ["coding-agent", "build-runner", "read-only-auditor", "support-runner"] {
@@ -145,8 +138,7 @@ fn secrets_do_not_pass_under_the_shipped_policies() {
 
 #[test]
 fn another_user_gets_its_own_home_and_no_way_back() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let rest = "  environment: { pass: [HOME, USER, LOGNAME, PATH] }";
     let agent = site.agent(site.policy("nobody", "", rest)).options(&["--user", "nobody"]);
     let agent = agent.env("HOME", "/root").env("USER", "root").env("LOGNAME", "root");
@@ -159,8 +151,7 @@ fn another_user_gets_its_own_home_and_no_way_back() {
 
 #[test]
 fn an_ordinary_user_may_run_agents_but_not_administer() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let as_nobody = |command: &mut Command| site.finish(command.uid(65534).gid(65534));
     let run = as_nobody(&mut site.agent(plain(&site)).command(["/usr/bin/id", "-u"])).success();
     assert_eq!(run.stdout, "65534\n");
@@ -172,8 +163,7 @@ fn an_ordinary_user_may_run_agents_but_not_administer() {
 
 #[test]
 fn descriptors_above_two_are_not_inherited() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let secret = std::fs::File::open(site.file("outside/secret", "x")).expect("open");
     let mut command = site.agent(plain(&site)).command(["/usr/bin/ls", "/proc/self/fd"]);
     let fd = secret.as_raw_fd();

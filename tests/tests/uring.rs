@@ -25,8 +25,7 @@ fn policy(site: &Site, port: u16) -> Policy {
 
 #[test]
 fn a_connect_by_the_submission_thread_is_decided_like_the_agents_own() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let service = Listener::on("127.0.0.1");
     let policy = policy(&site, service.port());
     let port = service.port().to_string();

@@ -17,17 +17,21 @@ use aya_ebpf::programs::LsmContext;
 use super::file::{check, check_file};
 use crate::emit::{self, EACCES};
 use crate::maps::count;
-use crate::path::Buffer;
+use crate::path::{Buffer, MQUEUE_MAGIC};
 use crate::subject::{acts_for_kernel, current_task, tag_of};
 use crate::{kread, offset};
 
 /// Mounts of one file system in a task's namespace that are looked at. With more, the change is denied.
-const MOUNTS: usize = 4;
+const MOUNTS: usize = 32;
 const MAX_MOUNTS_OF_HOST: u32 = 4096;
 const MAX_DEPTH: u32 = 512;
 /// `super_block.s_flags`: mounted by the kernel for itself (pipes, memfd).
 const SB_KERNMOUNT: u64 = 1 << 22;
 const FS_IOC_SETFLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+const BTRFS_IOCTL: u32 = 0x94;
+const FICLONE: u32 = 9;
+const FICLONERANGE: u32 = 13;
+const FIDEDUPERANGE: u32 = 54;
 const ATTR_OWNER_MODE_SIZE: u32 = 0xf;
 const ATTR_TIMES: u32 = 1 << 4 | 1 << 5;
 
@@ -163,6 +167,42 @@ attribute_hooks! {
     "inode_removexattr" inode_removexattr: entry in 1;
     "inode_set_acl" inode_set_acl: entry in 1;
     "inode_remove_acl" inode_remove_acl: entry in 1;
+    "inode_file_setattr" inode_file_setattr: entry in 0;
+}
+
+/// What programs keep in attributes for themselves is content. Others say who may do what, and `ls` reads them.
+#[lsm(hook = "inode_getxattr")]
+pub fn inode_getxattr(ctx: LsmContext) -> i32 {
+    if tag_of(current_task()).is_none() {
+        return 0;
+    }
+    let name = ctx.arg::<*const u8>(1) as usize;
+    if kread::read::<[u8; 5]>(name) != Some(*b"user.") {
+        return 0;
+    }
+    everywhere(ctx.arg::<*const u8>(0) as usize, Access::READ)
+}
+
+/// POSIX message queues are made and removed by system calls of their own, without a path hook.
+#[inline(always)]
+fn message_queue(dentry: usize, want: Access) -> i32 {
+    let sb = kread::word(dentry + offset!(dentry_sb));
+    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(MQUEUE_MAGIC) || tag_of(current_task()).is_none() {
+        return 0;
+    }
+    let nsproxy = kread::word(current_task() as usize + offset!(task_nsproxy));
+    let ipc_ns = kread::word(nsproxy + offset!(nsproxy_ipc_ns));
+    check(Action::Path, dentry, kread::word(ipc_ns + offset!(ipc_ns_mq_mnt)), want)
+}
+
+#[lsm(hook = "inode_create")]
+pub fn inode_create(ctx: LsmContext) -> i32 {
+    message_queue(ctx.arg::<*const u8>(1) as usize, Access::CREATE)
+}
+
+#[lsm(hook = "inode_unlink")]
+pub fn inode_unlink(ctx: LsmContext) -> i32 {
+    message_queue(ctx.arg::<*const u8>(1) as usize, Access::DELETE)
 }
 
 /// Times. Owner, mode and size have hooks with a path.
@@ -191,9 +231,16 @@ pub(super) fn sets_flags(command: u32) -> bool {
     command == FS_IOC_SETFLAGS[0] || command == FS_IOC_SETFLAGS[1] || command == FS_IOC_SETFLAGS[2]
 }
 
-/// Decides about an `ioctl` that sets flags of `file`.
+/// Whether an `ioctl` of btrfs makes or removes what no other hook sees (subvolumes, snapshots, ...). Cloning and
+/// deduplication are writes through a descriptor.
 #[inline(always)]
-pub(super) fn set_flags(file: usize) -> i32 {
+pub(super) fn changes_tree(command: u32) -> bool {
+    command >> 8 & 0xff == BTRFS_IOCTL && !matches!(command & 0xff, FICLONE | FICLONERANGE | FIDEDUPERANGE)
+}
+
+/// Decides about a use of `file` that changes it, or what is in it.
+#[inline(always)]
+pub(super) fn use_to_write(file: usize) -> i32 {
     if tag_of(current_task()).is_none() {
         return 0;
     }

@@ -9,7 +9,7 @@ use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use crate::emit::{self, FACT, Ring};
 use crate::path::{self, Buffer, Object, Resolved};
-use crate::subject::{Subject, current_task, tag_of, tag_task};
+use crate::subject::{Subject, current_task, is_io_worker, tag_of, tag_task};
 use crate::{atomic, kread, offset};
 
 const ENOMEM: i32 = 12;
@@ -70,6 +70,9 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
+    if is_io_worker(current_task()) {
+        return 0; // no fork was traced, so it was not counted
+    }
     let mut event = emit::header(&subject, Action::Exit, FACT);
     event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
     // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon

@@ -7,6 +7,7 @@ use agentguard_common::counter::Counter;
 use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::invocation::Tag;
 use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
+use agentguard_common::policy::privilege::RAW_SOCKET;
 use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE};
@@ -14,6 +15,7 @@ use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get};
 use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm};
 use aya_ebpf::programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext};
 
+use super::privilege::demand_as;
 use crate::emit::{self, EPERM};
 use crate::maps::{Arena, CONTROL, SOCKET_TAG, count};
 use crate::subject::{Subject, current_task, now, tag_of};
@@ -227,7 +229,7 @@ pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
     let sock = ctx.as_ptr().cast::<aya_ebpf::bindings::bpf_sock>();
     // SAFETY: the context is valid for the program's run.
     let (family, kind, protocol) = unsafe { ((*sock).family, (*sock).type_, (*sock).protocol) };
-    let granted = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
+    let granted = subject.may(RAW_SOCKET);
     let unwanted = subject.barred.is_some() || (!expressible(kind, protocol) && !granted);
     if unwanted && refuse_family(&subject, Action::Socket, family as u16, kind as u16) {
         return REFUSE;
@@ -329,7 +331,7 @@ fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32)
         count(Counter::AddressUnreadable);
         return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
     };
-    // Disconnecting (AF_UNSPEC) an inet stream reaches nobody; a datagram socket treats it as AF_INET when sending.
+    // A datagram socket takes AF_UNSPEC for AF_INET when sending.
     let family = if raw.family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { raw.family };
     let address = match family {
         AF_INET if len >= 8 => Address::v4(u32::from_be(raw.v4), op),
@@ -355,14 +357,11 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(subject) = Subject::current() else { return 0 };
-    let len: i32 = ctx.arg(2);
-    lsm_address(
-        &subject,
-        NetOp::Connect,
-        ctx.arg::<*const u8>(0) as usize,
-        ctx.arg::<*const u8>(1) as usize,
-        len as u32,
-    )
+    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
+    if kread::read::<u16>(address) == Some(AF_UNSPEC) && subject.barred.is_none() {
+        return 0; // disconnects, whatever else the address holds
+    }
+    lsm_address(&subject, NetOp::Connect, ctx.arg::<*const u8>(0) as usize, address, len)
 }
 
 #[lsm(hook = "socket_bind")]
@@ -401,6 +400,68 @@ pub fn socket_listen(ctx: LsmContext) -> i32 {
     emit::outcome(stopped(subject.tag, &facts), EPERM)
 }
 
+const IPPROTO_IP: u32 = 0;
+const IPPROTO_IPV6: u32 = 41;
+const IP_OPTIONS: u32 = 4;
+const IP_RETOPTS: u32 = 7;
+const IPV6_2292RTHDR: u32 = 5;
+const IPV6_2292PKTOPTIONS: u32 = 6;
+const IPV6_RTHDR: u32 = 57;
+/// Control messages of one message that are looked at.
+const MAX_CONTROLS: u32 = 16;
+
+/// Whether a socket option or a control message can name a route: packets then go to its first hop, not to the address
+/// that was decided about.
+#[inline(always)]
+const fn names_route(level: u32, name: u32) -> bool {
+    match level {
+        IPPROTO_IP => matches!(name, IP_OPTIONS | IP_RETOPTS),
+        IPPROTO_IPV6 => matches!(name, IPV6_RTHDR | IPV6_2292RTHDR | IPV6_2292PKTOPTIONS),
+        _ => false,
+    }
+}
+
+/// The front of a control message.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ControlHeader {
+    len: u64,
+    level: u32,
+    kind: u32,
+}
+
+/// Whether control messages (`len` bytes at the kernel address `at`) name a route, or are more than are looked at.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn names_routes(at: u64, len: u64) -> i32 {
+    i32::from(routes(at as usize, len))
+}
+
+#[inline(always)]
+fn routes(at: usize, len: u64) -> bool {
+    let mut offset = 0;
+    let mut i = 0;
+    while i < MAX_CONTROLS {
+        if offset + size_of::<ControlHeader>() as u64 > len {
+            return false;
+        }
+        let Some(header) = kread::read::<ControlHeader>(at + offset as usize) else { return true };
+        if names_route(header.level, header.kind) || header.len < size_of::<ControlHeader>() as u64 {
+            return header.len >= size_of::<ControlHeader>() as u64; // the kernel refuses a shorter one
+        }
+        offset += (header.len & 0xffff_ffff).next_multiple_of(8);
+        i += 1;
+    }
+    true
+}
+
+/// Options of a socket that name a route.
+#[lsm(hook = "socket_setsockopt")]
+pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
+    let (level, name): (u32, u32) = (ctx.arg(1), ctx.arg(2));
+    if names_route(level, name) { demand_as(Action::Privilege, RAW_SOCKET) } else { 0 }
+}
+
 /// Sends with an explicit destination (unconnected UDP, TCP Fast Open), and any send of a revoked invocation.
 #[lsm(hook = "socket_sendmsg")]
 pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
@@ -411,6 +472,11 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let sock = ctx.arg::<*const u8>(0) as usize;
     let message = ctx.arg::<*const u8>(1) as usize;
+    let controls = kread::read::<u64>(message + offset!(msghdr_controllen)).unwrap_or(0);
+    if controls != 0 && answer(names_routes(kread::word(message + offset!(msghdr_control)) as u64, controls))
+    {
+        return demand_as(Action::Privilege, RAW_SOCKET);
+    }
     let name = kread::word(message + offset!(msghdr_name));
     if name == 0 {
         let barred = subject.barred.is_some();
@@ -448,7 +514,7 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
         16 => proto == 0, // NETLINK_ROUTE
         _ => false,
     };
-    let raw = subject.may(agentguard_common::policy::privilege::RAW_SOCKET);
+    let raw = subject.may(RAW_SOCKET);
     if (expressible || raw) && subject.barred.is_none() {
         return 0;
     }

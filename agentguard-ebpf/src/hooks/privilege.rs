@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use super::attributes::{set_flags, sets_flags};
+use super::attributes::{changes_tree, sets_flags, use_to_write};
 use crate::emit::{self, EPERM};
 use crate::subject::{Subject, acts_for_kernel, tag_of};
 use crate::{kread, offset};
@@ -188,6 +188,7 @@ pub fn task_prlimit(ctx: LsmContext) -> i32 {
 }
 
 const F_SETOWN: u32 = 8;
+const F_SETLEASE: u32 = 1024;
 const F_SETOWN_EX: u32 = 15;
 const FIOSETOWN: u32 = 0x8901;
 const SIOCSPGRP: u32 = 0x8902;
@@ -196,6 +197,9 @@ const SIOCSPGRP: u32 = 0x8902;
 #[lsm(hook = "file_fcntl")]
 pub fn file_fcntl(ctx: LsmContext) -> i32 {
     let (command, argument): (u32, u64) = (ctx.arg(1), ctx.arg(2));
+    if command == F_SETLEASE {
+        return use_to_write(ctx.arg::<*const u8>(0) as usize); // it holds up whoever opens the file
+    }
     if command != F_SETOWN && command != F_SETOWN_EX {
         return 0;
     }
@@ -216,7 +220,7 @@ fn controls(file: usize, command: u32) -> i32 {
     if command == FIOSETOWN || command == SIOCSPGRP {
         return demand_one(privilege::SIGNAL_OTHERS);
     }
-    if sets_flags(command) { set_flags(file) } else { 0 }
+    if sets_flags(command) || changes_tree(command) { use_to_write(file) } else { 0 }
 }
 
 #[lsm(hook = "file_ioctl")]
@@ -228,6 +232,12 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_ioctl_compat")]
 pub fn file_ioctl_compat(ctx: LsmContext) -> i32 {
     controls(ctx.arg::<*const u8>(0) as usize, ctx.arg(1))
+}
+
+/// Credentials that a process kept for io_uring. Nobody could tell then whose the ones in force are.
+#[lsm(hook = "uring_override_creds")]
+pub fn uring_override_creds(_ctx: LsmContext) -> i32 {
+    demand_one(privilege::CAPABILITIES)
 }
 
 /// Keys of the kernel's keyrings, also ones that the session of the invoking user left. The kernel's own use goes on.

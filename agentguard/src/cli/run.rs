@@ -133,9 +133,9 @@ impl Run {
         let env = environment::filter(&started.policy.environment, vars);
         inherited::close_inherited()?;
         let landlocked = started.level == Level::Compat && started.policy.mode == Mode::Enforce;
-        let plan = landlock::plan(&started.policy);
-        if landlocked && !plan.unenforceable.is_empty() {
-            let masked = mask::mask(&started.policy, &plan).context("masking denied files")?;
+        let plan = landlocked.then(|| landlock::plan(&started.policy)); // it looks around: not at level lsm
+        if let Some(plan) = plan.as_ref().filter(|plan| !plan.unenforceable.is_empty()) {
+            let masked = mask::mask(&started.policy, plan).context("masking denied files")?;
             output::note(format_args!("{} denied files that exist now are masked", masked.len()));
         }
         if landlocked && nix::unistd::geteuid().is_root() {
@@ -148,7 +148,7 @@ impl Run {
             output::note(format_args!("error: {}: not found in PATH", self.command[0].to_string_lossy()));
             std::process::exit(NOT_FOUND)
         };
-        if landlocked {
+        if let Some(plan) = plan {
             landlock::apply(&plan).context("Landlock")?;
         }
         let error = Command::new(&program)

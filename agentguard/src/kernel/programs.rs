@@ -52,10 +52,14 @@ const LSM: &[(&str, &str)] = &[
     ("inode_setxattr", "inode_setxattr"),
     ("inode_removexattr", "inode_removexattr"),
     ("inode_setattr", "inode_setattr"),
+    ("inode_getxattr", "inode_getxattr"),
+    ("inode_create", "inode_create"),
+    ("inode_unlink", "inode_unlink"),
     ("unix_stream_connect", "unix_stream_connect"),
     ("unix_may_send", "unix_may_send"),
     ("unix_bind", "socket_bind"),
     ("socket_listen", "socket_listen"),
+    ("socket_setsockopt", "socket_setsockopt"),
     ("task_setnice", "task_setnice"),
     ("task_setioprio", "task_setioprio"),
     ("task_setscheduler", "task_setscheduler"),
@@ -75,6 +79,8 @@ const LSM_NEWER: &[(&str, &str)] = &[
     ("file_ioctl_compat", "file_ioctl_compat"),
     ("inode_set_acl", "inode_set_acl"),
     ("inode_remove_acl", "inode_remove_acl"),
+    ("inode_file_setattr", "inode_file_setattr"),
+    ("uring_override_creds", "uring_override_creds"),
 ];
 /// Tracepoints of both levels: program and tracepoint.
 const TRACEPOINTS: &[(&str, &str)] =

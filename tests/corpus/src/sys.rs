@@ -83,7 +83,7 @@ pub fn absent_if<T, E: Into<Stop>>(result: Result<T, E>, errno: Errno, what: &st
 ///
 /// # Errors
 /// Every error.
-pub fn said(result: Result<(), Stop>, errno: Errno, meant: Errno) -> Result<(), Stop> {
+pub fn said<T>(result: Result<T, Stop>, errno: Errno, meant: Errno) -> Result<T, Stop> {
     result.map_err(|e| match e {
         Stop::Refused { step, errno: e } if e == errno as i32 => Stop::Refused { step, errno: meant as i32 },
         other => other,

@@ -9,7 +9,6 @@ mod git;
 mod network;
 mod node;
 mod python;
-mod shared;
 mod shell;
 mod system;
 mod workload;

@@ -6,8 +6,6 @@ use std::path::Path;
 use agentguard_tests::events::Event;
 use agentguard_tests::{Level, Site, level};
 
-use crate::shared;
-
 /// Without what a user's login adds, so that the programs are the same ones everywhere.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -81,7 +79,7 @@ impl Workload {
     /// The workload of the test `name`, under the presets `include`, with its workspace and /tmp to itself.
     pub(crate) fn new(name: &'static str, include: &'static str) -> Self {
         Self {
-            site: Site::new(),
+            site: Site::served(),
             name,
             policy: None,
             include,
@@ -174,20 +172,16 @@ impl Workload {
     #[track_caller]
     pub(crate) fn run(self, script: &str, says: &str) {
         let document = self.document();
-        let (mut command, log) = shared::with_site(|shared| {
-            // Rules inside what others allow are beyond Landlock. Those of `base` on /proc/self are among them.
-            let degraded: &[&str] =
-                if Level::expected() == Level::Compat { &["--allow-degraded"] } else { &[] };
-            let agent = shared.agent(&document).options(&["--user", self.user]).options(degraded);
-            let home = self.home.clone().unwrap_or_else(|| self.site.at("home"));
-            let agent = agent.env("HOME", &home).env("USER", self.user).env("PATH", &self.path);
-            let command = agent.command(["/usr/bin/bash", "-euo", "pipefail", "-c", script]);
-            (command, shared.log())
-        });
+        // Rules inside what others allow are beyond Landlock. Those of `base` on /proc/self are among them.
+        let degraded: &[&str] = if Level::expected() == Level::Compat { &["--allow-degraded"] } else { &[] };
+        let agent = self.site.agent(&document).options(&["--user", self.user]).options(degraded);
+        let home = self.home.clone().unwrap_or_else(|| self.site.at("home"));
+        let agent = agent.env("HOME", &home).env("USER", self.user).env("PATH", &self.path);
+        let mut command = agent.command(["/usr/bin/bash", "-euo", "pipefail", "-c", script]);
         command.current_dir(self.site.path("workspace"));
         let run = self.site.finish(&mut command);
 
-        let events = log.until_end(&run.invocation());
+        let events = self.site.log().until_end(&run.invocation());
         let denials: Vec<_> = events.iter().filter(|e| e.is_denial() && !is_beyond_landlock(e)).collect();
         let declared = |event: &Event| self.expected.iter().any(|e| e.covers(event));
         let unexpected: BTreeSet<_> =

@@ -112,7 +112,8 @@ impl Theatre<'_> {
         let described = root.join("readable/scene.json");
         std::fs::write(&described, serde_json::to_vec(&scene).expect("JSON")).expect("write");
         let policy = policy(self.site, &name, &scene);
-        let mut stage = Stage { scene, policy, described, root, set: None, _inherited: inherited, _victim: process };
+        let mut stage =
+            Stage { scene, policy, described, root, set: None, _inherited: inherited, _victim: process };
         stage.set = stage.look();
         stage
     }
@@ -148,6 +149,9 @@ impl Stage {
     /// Nothing if something is missing.
     fn look(&self) -> Option<Look> {
         let mut files = Vec::new();
+        if !self.scene.victim.has_queue() {
+            return None;
+        }
         list(&self.root, &mut files)?;
         list(&self.scene.victim.shared, &mut files)?;
         files.sort();

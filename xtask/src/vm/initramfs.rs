@@ -47,7 +47,7 @@ exec $bb switch_root /root /bin/bash -c '
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LANG=C.UTF-8
   cd /
   bash /run/script </dev/null 2>&1
-  echo "AGENTGUARD-VM-EXIT $?"
+  status=$?; echo; echo "AGENTGUARD-VM-EXIT $status"
   sync; echo o > /proc/sysrq-trigger; sleep 60'
 "#;
 

@@ -336,7 +336,6 @@ attacks! {
         unix_bind_outside
         unix_replace
         unix_bind_abstract
-        unix_bind_automatic
     }
     io_uring {
         uring_open

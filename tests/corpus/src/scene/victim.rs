@@ -98,6 +98,17 @@ fn queue(name: &str) -> String {
 }
 
 impl Victim {
+    /// Whether the message queue is still there.
+    #[must_use]
+    pub fn has_queue(&self) -> bool {
+        let name = CString::new(self.queue.as_str()).expect("no null byte");
+        // SAFETY: the name lives across the call, and the descriptor is closed.
+        unsafe {
+            let queue = libc::mq_open(name.as_ptr(), libc::O_RDONLY);
+            queue >= 0 && libc::mq_close(queue) == 0
+        }
+    }
+
     /// Removes what does not go with the victim's process and the scene's directory.
     pub fn clear_away(&self) {
         let _ = std::fs::remove_file(&self.shared); // an attack may have

@@ -14,7 +14,7 @@ use nix::sys::socket::{
     recv, recvmsg, sockopt,
 };
 
-use super::result;
+use super::{result, said};
 use crate::scene::{GREETING, Scene};
 use crate::{Step as _, Stop, verify};
 
@@ -330,7 +330,10 @@ pub fn given(path: &Path) -> Result<OwnedFd, Stop> {
     let fd = service.as_fd().as_raw_fd();
     let message =
         recvmsg::<()>(fd, &mut data, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).step("recvmsg")?;
-    let given = message.cmsgs().step("reading the message")?.find_map(|m| match m {
+    // A descriptor that the receiver may not have is left out, and the message marked as cut short.
+    let controls =
+        said(message.cmsgs().step("the connection did not arrive"), Errno::ENOBUFS, Errno::EACCES)?;
+    let given = controls.into_iter().find_map(|m| match m {
         ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
         _ => None,
     });

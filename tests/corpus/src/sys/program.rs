@@ -15,7 +15,9 @@ use crate::{Scene, Step as _, Stop, verify};
 /// The refusal.
 pub fn told_refusal(text: &str, step: &'static str) -> Result<(), Stop> {
     let told = |errno: &Errno| text.contains(errno.desc());
-    let refused = [Errno::EACCES, Errno::EPERM].into_iter().find(told);
+    // What the dynamic loader says without a reason.
+    let unmapped = text.contains("failed to map segment").then_some(Errno::EACCES);
+    let refused = [Errno::EACCES, Errno::EPERM].into_iter().find(told).or(unmapped);
     refused.map_or(Ok(()), |errno| Err(Stop::Refused { step, errno: errno as i32 }))
 }
 

@@ -1,3 +1,5 @@
+use nix::errno::Errno;
+
 use crate::{Attack, Compat, Group, Recorded, Scene, Step as _, Stop, Who, sys};
 
 pub(crate) const ATTACK: Attack = Attack {
@@ -20,7 +22,8 @@ fn run(_scene: &Scene) -> Result<(), Stop> {
     // SAFETY: every pointer is to what the call wants, and lives across it.
     unsafe {
         let arguments = [kind, name, data.as_ptr().addr(), data.len(), user, 0];
-        let key = sys::call(libc::SYS_add_key, arguments).step("add_key")? as usize;
+        let key = sys::call(libc::SYS_add_key, arguments).step("add_key");
+        let key = sys::said(key, Errno::ENOKEY, Errno::EACCES)? as usize; // a ring that may not be found is not there
         sys::call(libc::SYS_keyctl, [UNLINK, key, user, 0, 0, 0]).step("removing it").map(drop)
     }
 }

@@ -14,6 +14,7 @@ mod hooks;
 mod kread;
 mod maps;
 mod path;
+mod scan;
 mod subject;
 
 /// The verifier rejects a reachable endless loop, so a program with a reachable panic does not load.

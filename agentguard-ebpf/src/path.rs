@@ -1,26 +1,22 @@
-//! Paths: walking dentries and mounts up to the root of the mount namespace, and the policy's DFA over the bytes.
+//! Paths: walking dentries and mounts up to the root of the mount namespace.
 
 use core::ffi::c_void;
 
 use agentguard_common::counter::Counter;
 use agentguard_common::event::{HEADER_BYTES, MAX_PATH};
-use agentguard_common::file::{self, Access, StateVerdict};
-use agentguard_common::policy::FileTables;
-use agentguard_common::verdict::Verdict;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 
-use crate::maps::{Arena, SCRATCH, SCRATCH_BUFFERS, Scratch, count};
-use crate::subject::{Subject, current_task};
+use crate::maps::{SCRATCH, SCRATCH_BUFFERS, Scratch, count};
+use crate::subject::current_task;
 use crate::{atomic, kread, offset};
 
 const MAX_COMPONENTS: u32 = 512;
-const BYTES_PER_STEP: u32 = 8;
 const NAME_MAX: u32 = 255;
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) const MQUEUE_MAGIC: u64 = 0x1980_0202;
 /// Longest abstract socket name.
 const ABSTRACT_MAX: u32 = 107;
-const INDEX_MASK: u32 = MAX_PATH as u32 - 1;
+pub(crate) const INDEX_MASK: u32 = MAX_PATH as u32 - 1;
 /// Kernel error pointers are the last page of addresses.
 const ERROR_POINTERS: usize = usize::MAX - 4095;
 
@@ -303,81 +299,4 @@ fn abstract_name(scratch: *mut Scratch, name: usize, len: u32) -> u32 {
         *bytes(scratch).add(HEADER_BYTES + ((start - 1) & INDEX_MASK) as usize) = b'@';
     }
     start - 1
-}
-
-#[repr(C)]
-struct Scan {
-    tables: FileTables,
-    arena: Arena,
-    buffer: *const u8,
-    position: u32,
-    state: u32,
-}
-
-/// Eight bytes of the DFA walk.
-unsafe extern "C" fn scan_step(_index: u32, scan: *mut Scan) -> i64 {
-    // SAFETY: the context that `verdict` passed to bpf_loop.
-    let scan = unsafe { &mut *scan };
-    let mut i = 0;
-    while i < BYTES_PER_STEP {
-        if scan.position >= MAX_PATH as u32 {
-            return 1;
-        }
-        // SAFETY: the masked position is inside the buffer.
-        let byte = unsafe { *scan.buffer.add(HEADER_BYTES + (scan.position & INDEX_MASK) as usize) };
-        scan.state = file::step(&scan.arena, scan.tables, scan.state, byte);
-        scan.position += 1;
-        i += 1;
-    }
-    0
-}
-
-/// The state that the policy's DFA is in behind the path at `position`, and its verdict; with `below` that of what is
-/// directly below it.
-#[inline(always)]
-pub(crate) fn state(subject: &Subject, buffer: &Buffer, position: u32, below: bool) -> (u32, StateVerdict) {
-    let tables = subject.file_tables();
-    let answer = state_behind(buffer.scratch(), position, &raw const tables, u32::from(below));
-    ((answer >> 32) as u32, StateVerdict(answer as u32))
-}
-
-/// The state in the upper half, its verdict in the lower; 0, which allows nothing, on failure.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn state_behind(
-    scratch: *mut Scratch,
-    position: u32,
-    tables: *const FileTables,
-    below: u32,
-) -> u64 {
-    // SAFETY: null or a caller's live tables.
-    let Some(&tables) = (unsafe { tables.as_ref() }) else { return 0 };
-    let Some(arena) = Arena::get() else { return 0 };
-    if scratch.is_null() {
-        return 0;
-    }
-    let mut scan = Scan { tables, arena, buffer: bytes(scratch), position, state: tables.start };
-    // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
-    unsafe {
-        bpf_loop(
-            MAX_PATH as u32 / BYTES_PER_STEP,
-            scan_step as *const () as *mut c_void,
-            (&raw mut scan).cast(),
-            0,
-        );
-    }
-    if below != 0 && position < MAX_PATH as u32 - 1 {
-        scan.state = file::step(&arena, scan.tables, scan.state, b'/');
-    }
-    u64::from(scan.state) << 32 | u64::from(file::state_verdict(&arena, scan.tables, scan.state).0)
-}
-
-/// Decides `want` on the path at `position`.
-#[inline(always)]
-pub(crate) fn decide(subject: &Subject, buffer: &Buffer, position: u32, want: Access) -> (Verdict, Access) {
-    if let Some(reason) = subject.barred {
-        return (Verdict::deny(reason), want);
-    }
-    let (_, verdict) = state(subject, buffer, position, false);
-    (file::decide(verdict, want), want.without(verdict.allow()))
 }

@@ -20,9 +20,9 @@ and as `nobody`. Each attack was made without AgentGuard first, by the same user
 - An error's name, or `killed`: AgentGuard refused it; at level `lsm` the refusal is in the event log.
 - `succeeds`: it goes through. Only at level `compat`, for the reasons at the end.
 - `absent`: this kernel or machine lacks what the attack needs, so that nothing was shown.
-- `root only`: the kernel itself refuses it to `nobody`.
 
-Where root and `nobody` differ, the cell holds both, root first.
+Where root and `nobody` differ, the cell holds both, root first. Where there is one, both came to the same, or the kernel
+itself refuses the attack to `nobody`.
 ";
 
 /// Results of one run of the corpus: by attack, root's and nobody's.
@@ -37,7 +37,8 @@ impl Column {
         Self { title, cells: BTreeMap::new() }
     }
 
-    /// Takes up a line `ATTACK <name> <user> <cell>`, separated by tabs; others are left alone.
+    /// Takes up a line `ATTACK <name> <user> <cell>`, separated by tabs; others are left alone. Of the cell the step in
+    /// parentheses, and why something is absent, are left out.
     pub(crate) fn take(&mut self, line: &str) {
         let mut fields = line.split('\t').map(str::to_owned);
         let (Some("ATTACK"), Some(name), Some(user), Some(cell)) =
@@ -45,12 +46,13 @@ impl Column {
         else {
             return;
         };
-        self.cells.entry(name).or_default()[usize::from(user != "root")] = cell;
+        let end = [" (", ": "].iter().filter_map(|mark| cell.find(mark)).min().unwrap_or(cell.len());
+        self.cells.entry(name).or_default()[usize::from(user != "root")] = cell[..end].to_owned();
     }
 
     fn cell(&self, name: &str) -> String {
         let Some([root, nobody]) = self.cells.get(name) else { return "not run".into() };
-        if root == nobody || nobody == "root only" { root.clone() } else { format!("{root} / {nobody}") }
+        if root == nobody || nobody.is_empty() { root.clone() } else { format!("{root} / {nobody}") }
     }
 }
 
@@ -131,15 +133,14 @@ mod tests {
     #[test]
     fn cells_are_by_attack_and_user() {
         let mut column = Column::new(title("lsm", "6.1.0-56-cloud-amd64"));
-        for line in ["ATTACK\ta\troot\tEPERM", "ATTACK\ta\tnobody\tEACCES", "ATTACK\tb\troot\tEPERM"] {
-            column.take(line);
-        }
-        column.take("ATTACK\tb\tnobody\tEPERM");
+        column.take("ATTACK\ta\troot\tEPERM (mounting)");
+        column.take("ATTACK\ta\tnobody\tabsent: a kernel with it");
+        column.take("ATTACK\tb\troot\tEPERM");
         column.take("something else");
         assert_eq!(column.title, "`lsm`, 6.1.0");
         assert_eq!(
             [column.cell("a"), column.cell("b"), column.cell("c")],
-            ["EPERM / EACCES", "EPERM", "not run"]
+            ["EPERM / absent", "EPERM", "not run"]
         );
     }
 }

@@ -12,6 +12,7 @@ use agentguard_common::offsets::ABSENT;
 use crate::emit::{self, EACCES, EXDEV};
 use crate::maps::Scratch;
 use crate::path::{self, Buffer, Object, Resolved};
+use crate::scan;
 use crate::subject::{Subject, acts_for_kernel, current_task, tag_of};
 use crate::{kread, offset};
 
@@ -142,7 +143,7 @@ fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
     let (position, (verdict, missing)) = match path::resolve(buffer, &question.object) {
         Resolved::At(position) if question.widens != 0 => (position, (Verdict::deny(Reason::Widening), want)),
         Resolved::At(position) if executes && deleted(question.object.dentry as usize) => unnamed(position),
-        Resolved::At(position) => (position, path::decide(subject, buffer, position, want)),
+        Resolved::At(position) => (position, scan::decide(subject, buffer, position, want)),
         Resolved::Anonymous => unnamed(MAX_PATH as u32),
         Resolved::Unresolvable => (MAX_PATH as u32, (Verdict::deny(Reason::Unresolvable), want)),
     };
@@ -194,7 +195,7 @@ pub(super) extern "C" fn rights_at(place: *const Object, below: u32) -> u64 {
     let Some(buffer) = Buffer::claim() else { return 0 };
     let rights = match path::resolve(&buffer, place) {
         Resolved::At(position) => {
-            let (state, verdict) = path::state(&subject, &buffer, position, below != 0);
+            let (state, verdict) = scan::state(&subject, &buffer, position, below != 0);
             (u64::from(state) + 1) << 32 | u64::from(verdict.0)
         }
         Resolved::Anonymous | Resolved::Unresolvable => 0,

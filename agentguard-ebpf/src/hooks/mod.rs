@@ -10,4 +10,6 @@ mod net;
 mod path;
 mod privilege;
 mod received;
+mod routes;
+mod socket;
 mod unix;

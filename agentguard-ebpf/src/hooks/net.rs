@@ -1,4 +1,5 @@
-//! Addresses: LSM socket hooks (level `lsm`) and cgroup hooks (both levels) over the same tables.
+//! Addresses: the one decision about them, and the cgroup hooks (both levels). The hooks of level `lsm` are in
+//! hooks/socket.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -12,19 +13,17 @@ use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE};
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_storage_get};
-use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, lsm};
-use aya_ebpf::programs::{LsmContext, SkBuffContext, SockAddrContext, SockContext};
+use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr};
+use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext};
 
-use super::privilege::demand_as;
 use crate::emit::{self, EPERM};
 use crate::maps::{Arena, CONTROL, SOCKET_TAG, count};
-use crate::subject::{Subject, current_task, now, tag_of};
-use crate::{kread, offset};
+use crate::subject::{Subject, now};
 
-const AF_UNSPEC: u16 = 0;
+pub(super) const AF_UNSPEC: u16 = 0;
 pub(super) const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(super) const AF_INET: u16 = 2;
+pub(super) const AF_INET6: u16 = 10;
 const IPPROTO_MPTCP: u32 = 262;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -34,14 +33,14 @@ const REFUSE: i32 = 0;
 
 /// Multipath TCP is TCP to the rules; other protocol numbers fit a byte.
 #[inline(always)]
-const fn protocol(raw: u32) -> u8 {
+pub(super) const fn protocol(raw: u32) -> u8 {
     if raw == IPPROTO_MPTCP { IPPROTO_TCP } else { raw as u8 }
 }
 
 /// Whether rules can say, and hooks can see, where sockets of this type and protocol talk to. SCTP adds peers by socket
 /// options, and ping sockets send without the cgroup hooks.
 #[inline(always)]
-const fn expressible(kind: u32, protocol: u32) -> bool {
+pub(super) const fn expressible(kind: u32, protocol: u32) -> bool {
     match kind & 0xf {
         SOCK_STREAM => matches!(protocol, 0 | 6 | IPPROTO_MPTCP),
         SOCK_DGRAM => matches!(protocol, 0 | 17 | IPPROTO_UDPLITE),
@@ -81,7 +80,7 @@ impl Request {
 
 /// Decides a request and records it. True when the task is stopped.
 #[inline(always)]
-fn stopped(tag: Tag, facts: &NetFacts) -> bool {
+pub(super) fn stopped(tag: Tag, facts: &NetFacts) -> bool {
     let (family, address) = match facts.address {
         Address::V4(addr) => (AF_INET, [0, 0, 0, addr]),
         Address::V6(words) => (AF_INET6, words),
@@ -137,13 +136,13 @@ extern "C" fn record_address(request: *const Request, verdict: u32) -> i32 {
 /// A global function's answer. Through memory, or the compiler would compute what the program returns from a number
 /// of which the verifier knows nothing.
 #[inline(always)]
-fn answer(refused: i32) -> bool {
+pub(super) fn answer(refused: i32) -> bool {
     core::hint::black_box(refused) != 0
 }
 
 /// Refuses and records a socket or address that rules cannot express. True when the task is stopped.
 #[inline(always)]
-fn refuse_family(subject: &Subject, action: Action, family: u16, socket_type: u16) -> bool {
+pub(super) fn refuse_family(subject: &Subject, action: Action, family: u16, socket_type: u16) -> bool {
     let (action, family, kind) = (action as u32, u32::from(family), u32::from(socket_type));
     answer(refuse_expression(&raw const subject.tag, action, family, kind))
 }
@@ -238,30 +237,12 @@ pub fn cgroup_sock_create(ctx: SockContext) -> i32 {
     if unsafe { own(ctx.as_ptr(), subject.tag) } { ALLOW } else { REFUSE }
 }
 
-/// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made.
-#[lsm(hook = "socket_post_create")]
-pub fn socket_post_create(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(5);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(tag) = tag_of(current_task()) else { return 0 };
-    let (sock, member) = (ctx.arg::<*const u8>(0), offset!(socket_sk));
-    // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
-    let sk = unsafe { *sock.add(member).cast::<*mut c_void>() };
-    if sk.is_null() {
-        return 0; // nothing to send with
-    }
-    // SAFETY: a trusted `struct sock *`, checked for null.
-    emit::outcome(!unsafe { own(sk, tag) }, EPERM)
-}
-
 /// Marks a socket as `tag`'s. False when the kernel had no memory for it.
 ///
 /// # Safety
 /// `sk` is a socket pointer that the verifier accepts.
 #[inline(always)]
-unsafe fn own(sk: *mut c_void, tag: Tag) -> bool {
+pub(super) unsafe fn own(sk: *mut c_void, tag: Tag) -> bool {
     let mut tag = tag;
     // SAFETY: by contract; the value lives across the call, which copies it.
     let stored = unsafe {
@@ -303,220 +284,4 @@ pub fn cgroup_egress(ctx: SkBuffContext) -> i32 {
         Some(tag) if Subject::of(tag).is_cut() => REFUSE,
         _ => ALLOW,
     }
-}
-
-/// The front of `sockaddr_in` and `sockaddr_in6`, in network order.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct RawAddress {
-    family: u16,
-    port: u16,
-    /// `sin_addr`, or the flow label of IPv6.
-    v4: u32,
-    v6: [u32; 4],
-}
-
-/// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
-#[inline(always)]
-fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32) -> i32 {
-    let sk = kread::word(sock + offset!(socket_sk));
-    let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
-    if sk_family == AF_UNIX {
-        // Whom it reaches is asked once the kernel has found the peer: hooks/unix.
-        let barred = subject.barred.is_some();
-        return emit::outcome(barred && refuse_family(subject, Action::Unix, AF_UNIX, 0), EPERM);
-    }
-    let protocol_number = kread::read::<u16>(sk + offset!(sk_protocol)).unwrap_or(u16::MAX);
-    let Some(raw) = kread::read::<RawAddress>(addr) else {
-        count(Counter::AddressUnreadable);
-        return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
-    };
-    // A datagram socket takes AF_UNSPEC for AF_INET when sending.
-    let family = if raw.family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { raw.family };
-    let address = match family {
-        AF_INET if len >= 8 => Address::v4(u32::from_be(raw.v4), op),
-        AF_INET6 if len >= 24 => Address::v6(raw.v6.map(u32::from_be), op),
-        _ => {
-            count(Counter::AddressUnreadable);
-            return emit::outcome(refuse_family(subject, Action::Connect, family, 0), EPERM);
-        }
-    };
-    let facts = NetFacts {
-        op,
-        protocol: protocol(u32::from(protocol_number)),
-        port: u16::from_be(raw.port),
-        address,
-    };
-    emit::outcome(stopped(subject.tag, &facts), EPERM)
-}
-
-#[lsm(hook = "socket_connect")]
-pub fn socket_connect(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(3);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
-    if kread::read::<u16>(address) == Some(AF_UNSPEC) && subject.barred.is_none() {
-        return 0; // disconnects, whatever else the address holds
-    }
-    lsm_address(&subject, NetOp::Connect, ctx.arg::<*const u8>(0) as usize, address, len)
-}
-
-#[lsm(hook = "socket_bind")]
-pub fn socket_bind(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(3);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    let sock = ctx.arg::<*const u8>(0) as usize;
-    let sk = kread::word(sock + offset!(socket_sk));
-    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
-    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
-    if family != AF_INET && family != AF_INET6 {
-        return 0; // Unix names: hooks/unix; creation of other families is filtered by socket_create
-    }
-    lsm_address(&subject, NetOp::Bind, sock, address, len)
-}
-
-/// A listener that was never bound gets a port of the kernel's choice on every address.
-#[lsm(hook = "socket_listen")]
-pub fn socket_listen(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    let sk = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(socket_sk));
-    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(AF_INET);
-    let bound = kread::read::<u16>(sk + offset!(sk_num)).unwrap_or(0) != 0;
-    if bound || (family != AF_INET && family != AF_INET6) {
-        return 0;
-    }
-    let address = if family == AF_INET6 { Address::V6([0; 4]) } else { Address::V4(0) };
-    let facts = NetFacts { op: NetOp::Bind, protocol: IPPROTO_TCP, port: 0, address };
-    emit::outcome(stopped(subject.tag, &facts), EPERM)
-}
-
-const IPPROTO_IP: u32 = 0;
-const IPPROTO_IPV6: u32 = 41;
-const IP_OPTIONS: u32 = 4;
-const IP_RETOPTS: u32 = 7;
-const IPV6_2292RTHDR: u32 = 5;
-const IPV6_2292PKTOPTIONS: u32 = 6;
-const IPV6_RTHDR: u32 = 57;
-/// Control messages of one message that are looked at.
-const MAX_CONTROLS: u32 = 16;
-
-/// Whether a socket option or a control message can name a route: packets then go to its first hop, not to the address
-/// that was decided about.
-#[inline(always)]
-const fn names_route(level: u32, name: u32) -> bool {
-    match level {
-        IPPROTO_IP => matches!(name, IP_OPTIONS | IP_RETOPTS),
-        IPPROTO_IPV6 => matches!(name, IPV6_RTHDR | IPV6_2292RTHDR | IPV6_2292PKTOPTIONS),
-        _ => false,
-    }
-}
-
-/// The front of a control message.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct ControlHeader {
-    len: u64,
-    level: u32,
-    kind: u32,
-}
-
-/// Whether control messages (`len` bytes at the kernel address `at`) name a route, or are more than are looked at.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn names_routes(at: u64, len: u64) -> i32 {
-    i32::from(routes(at as usize, len))
-}
-
-#[inline(always)]
-fn routes(at: usize, len: u64) -> bool {
-    let mut offset = 0;
-    let mut i = 0;
-    while i < MAX_CONTROLS {
-        if offset + size_of::<ControlHeader>() as u64 > len {
-            return false;
-        }
-        let Some(header) = kread::read::<ControlHeader>(at + offset as usize) else { return true };
-        if names_route(header.level, header.kind) || header.len < size_of::<ControlHeader>() as u64 {
-            return header.len >= size_of::<ControlHeader>() as u64; // the kernel refuses a shorter one
-        }
-        offset += (header.len & 0xffff_ffff).next_multiple_of(8);
-        i += 1;
-    }
-    true
-}
-
-/// Options of a socket that name a route.
-#[lsm(hook = "socket_setsockopt")]
-pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
-    let (level, name): (u32, u32) = (ctx.arg(1), ctx.arg(2));
-    if names_route(level, name) { demand_as(Action::Privilege, RAW_SOCKET) } else { 0 }
-}
-
-/// Sends with an explicit destination (unconnected UDP, TCP Fast Open), and any send of a revoked invocation.
-#[lsm(hook = "socket_sendmsg")]
-pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(3);
-    if earlier != 0 {
-        return earlier;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    let sock = ctx.arg::<*const u8>(0) as usize;
-    let message = ctx.arg::<*const u8>(1) as usize;
-    let controls = kread::read::<u64>(message + offset!(msghdr_controllen)).unwrap_or(0);
-    if controls != 0 && answer(names_routes(kread::word(message + offset!(msghdr_control)) as u64, controls))
-    {
-        return demand_as(Action::Privilege, RAW_SOCKET);
-    }
-    let name = kread::word(message + offset!(msghdr_name));
-    if name == 0 {
-        let barred = subject.barred.is_some();
-        return emit::outcome(barred && refuse_family(&subject, Action::Use, 0, 0), EPERM);
-    }
-    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
-    if len == 0 {
-        return 0;
-    }
-    let family = kread::read::<u16>(kread::word(sock + offset!(socket_sk)) + offset!(sk_family));
-    if family == Some(16) {
-        return 0; // netlink: allowed families are decided at socket_create
-    }
-    lsm_address(&subject, NetOp::Connect, sock, name, len)
-}
-
-/// Families and types: inet and Unix streams and datagrams, and routing netlink (which libc's resolver needs).
-#[lsm(hook = "socket_create")]
-pub fn socket_create(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(4);
-    if earlier != 0 {
-        return earlier;
-    }
-    let kernel: i32 = ctx.arg(3);
-    if kernel != 0 || tag_of(current_task()).is_none() {
-        return 0;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    let family: i32 = ctx.arg(0);
-    let kind: i32 = ctx.arg(1);
-    let proto: i32 = ctx.arg(2);
-    let expressible = match family {
-        1 => true,
-        2 | 10 => expressible(kind as u32, proto as u32),
-        16 => proto == 0, // NETLINK_ROUTE
-        _ => false,
-    };
-    let raw = subject.may(RAW_SOCKET);
-    if (expressible || raw) && subject.barred.is_none() {
-        return 0;
-    }
-    emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM)
 }

@@ -1,0 +1,188 @@
+//! Level `lsm`: sockets and addresses, over the tables and the decision of hooks/net.
+
+use core::ffi::c_void;
+
+use agentguard_common::counter::Counter;
+use agentguard_common::event::Action;
+use agentguard_common::net::{Address, IPPROTO_TCP, NetFacts, NetOp};
+use agentguard_common::policy::privilege::RAW_SOCKET;
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
+
+use super::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, expressible, own, protocol, refuse_family, stopped};
+use super::routes::decide_controls;
+use crate::emit::{self, EPERM};
+use crate::maps::count;
+use crate::subject::{Subject, current_task, tag_of};
+use crate::{kread, offset};
+
+/// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made.
+#[lsm(hook = "socket_post_create")]
+pub fn socket_post_create(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(5);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let (sock, member) = (ctx.arg::<*const u8>(0), offset!(socket_sk));
+    // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
+    let sk = unsafe { *sock.add(member).cast::<*mut c_void>() };
+    if sk.is_null() {
+        return 0; // nothing to send with
+    }
+    // SAFETY: a trusted `struct sock *`, checked for null.
+    emit::outcome(!unsafe { own(sk, tag) }, EPERM)
+}
+
+/// The front of `sockaddr_in` and `sockaddr_in6`, in network order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RawAddress {
+    family: u16,
+    port: u16,
+    /// `sin_addr`, or the flow label of IPv6.
+    v4: u32,
+    v6: [u32; 4],
+}
+
+/// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
+#[inline(always)]
+fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32) -> i32 {
+    let sk = kread::word(sock + offset!(socket_sk));
+    let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+    if sk_family == AF_UNIX {
+        // Whom it reaches is asked once the kernel has found the peer: hooks/unix.
+        let barred = subject.barred.is_some();
+        return emit::outcome(barred && refuse_family(subject, Action::Unix, AF_UNIX, 0), EPERM);
+    }
+    let protocol_number = kread::read::<u16>(sk + offset!(sk_protocol)).unwrap_or(u16::MAX);
+    let Some(raw) = kread::read::<RawAddress>(addr) else {
+        count(Counter::AddressUnreadable);
+        return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
+    };
+    // A datagram socket takes AF_UNSPEC for AF_INET when sending.
+    let family = if raw.family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { raw.family };
+    let address = match family {
+        AF_INET if len >= 8 => Address::v4(u32::from_be(raw.v4), op),
+        AF_INET6 if len >= 24 => Address::v6(raw.v6.map(u32::from_be), op),
+        _ => {
+            count(Counter::AddressUnreadable);
+            return emit::outcome(refuse_family(subject, Action::Connect, family, 0), EPERM);
+        }
+    };
+    let facts = NetFacts {
+        op,
+        protocol: protocol(u32::from(protocol_number)),
+        port: u16::from_be(raw.port),
+        address,
+    };
+    emit::outcome(stopped(subject.tag, &facts), EPERM)
+}
+
+#[lsm(hook = "socket_connect")]
+pub fn socket_connect(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
+    if kread::read::<u16>(address) == Some(AF_UNSPEC) && subject.barred.is_none() {
+        return 0; // disconnects, whatever else the address holds
+    }
+    lsm_address(&subject, NetOp::Connect, ctx.arg::<*const u8>(0) as usize, address, len)
+}
+
+#[lsm(hook = "socket_bind")]
+pub fn socket_bind(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sock = ctx.arg::<*const u8>(0) as usize;
+    let sk = kread::word(sock + offset!(socket_sk));
+    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
+    if family != AF_INET && family != AF_INET6 {
+        return 0; // Unix names: hooks/unix; creation of other families is filtered by socket_create
+    }
+    lsm_address(&subject, NetOp::Bind, sock, address, len)
+}
+
+/// A listener that was never bound gets a port of the kernel's choice on every address.
+#[lsm(hook = "socket_listen")]
+pub fn socket_listen(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sk = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(socket_sk));
+    let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(AF_INET);
+    let bound = kread::read::<u16>(sk + offset!(sk_num)).unwrap_or(0) != 0;
+    if bound || (family != AF_INET && family != AF_INET6) {
+        return 0;
+    }
+    let address = if family == AF_INET6 { Address::V6([0; 4]) } else { Address::V4(0) };
+    let facts = NetFacts { op: NetOp::Bind, protocol: IPPROTO_TCP, port: 0, address };
+    emit::outcome(stopped(subject.tag, &facts), EPERM)
+}
+
+/// Sends with an explicit destination (unconnected UDP, TCP Fast Open), and any send of a revoked invocation.
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let sock = ctx.arg::<*const u8>(0) as usize;
+    let message = ctx.arg::<*const u8>(1) as usize;
+    let refused = decide_controls(message);
+    if refused != 0 {
+        return refused;
+    }
+    let name = kread::word(message + offset!(msghdr_name));
+    if name == 0 {
+        let barred = subject.barred.is_some();
+        return emit::outcome(barred && refuse_family(&subject, Action::Use, 0, 0), EPERM);
+    }
+    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
+    if len == 0 {
+        return 0;
+    }
+    let family = kread::read::<u16>(kread::word(sock + offset!(socket_sk)) + offset!(sk_family));
+    if family == Some(16) {
+        return 0; // netlink: allowed families are decided at socket_create
+    }
+    lsm_address(&subject, NetOp::Connect, sock, name, len)
+}
+
+/// Families and types: inet and Unix streams and datagrams, and routing netlink (which libc's resolver needs).
+#[lsm(hook = "socket_create")]
+pub fn socket_create(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(4);
+    if earlier != 0 {
+        return earlier;
+    }
+    let kernel: i32 = ctx.arg(3);
+    if kernel != 0 || tag_of(current_task()).is_none() {
+        return 0;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
+    let family: i32 = ctx.arg(0);
+    let kind: i32 = ctx.arg(1);
+    let proto: i32 = ctx.arg(2);
+    let expressible = match family {
+        1 => true,
+        2 | 10 => expressible(kind as u32, proto as u32),
+        16 => proto == 0, // NETLINK_ROUTE
+        _ => false,
+    };
+    let raw = subject.may(RAW_SOCKET);
+    if (expressible || raw) && subject.barred.is_none() {
+        return 0;
+    }
+    emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM)
+}

@@ -136,22 +136,31 @@ fn audit_mode_records_and_denies_nothing() {
     let secret = site.file("outside/secret", "x");
     let policy = site.policy("audit", "", "  mode: audit");
     let script = format!(
-        "import socket\nsocket.create_connection(('127.0.0.1', {}))\nprint(open('{secret}').read())",
+        "import mmap, os, socket\nsocket.create_connection(('127.0.0.1', {}))\nprint(open('{secret}').read())\n\
+         mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)\n\
+         os.utime('{secret}')\nos.rename('{secret}', '{secret}-moved')\nsocket.socket(socket.AF_UNIX).bind('\\0audited')",
         listener.port()
     );
     let run = site.agent(&policy).python(&script).success();
     assert_eq!(run.stdout, "x\n");
     let _connection = listener.accept();
     let object = format!("127.0.0.1:{}", listener.port());
-    let mut wanted = vec![("connect", object.as_str())];
+    let mut wanted = vec![("connect", object.as_str(), "no-rule")];
+    let moved = format!("{secret}-moved");
     if Level::expected() == Level::Lsm {
-        wanted.push(("open", &secret)); // at level compat nobody sees a file that Landlock does not refuse
+        // At level compat nobody sees a file that Landlock does not refuse.
+        wanted.extend([
+            ("open", secret.as_str(), "no-rule"),
+            ("path", &secret, "no-rule"),
+            ("path", &moved, "no-rule"),
+        ]);
+        wanted.extend([("map-exec", "executable-memory", "privilege"), ("unix", "@audited", "no-rule")]);
     }
     let events = site.log().until_end(&run.invocation());
-    for (action, object) in wanted {
+    for (action, object, reason) in wanted {
         let event = events.iter().find(|e| e.text("/action") == action && e.text("/object") == object);
         let event = event.unwrap_or_else(|| panic!("no {action} of {object}: {events:?}"));
-        assert_eq!((event.text("/decision"), event.text("/reason")), ("deny", "no-rule"), "{event}");
+        assert_eq!((event.text("/decision"), event.text("/reason")), ("deny", reason), "{event}");
         assert!(event.0.get("errno").is_none(), "{event}");
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn title(level: &str, release: &str) -> String {
     format!("`{level}`, {}", release.split('-').next().unwrap_or(release))
 }
 
-/// Says where the table differs from the documented one; with `write` documents it.
+/// Says where the table, written to `target/attacks.md`, differs from the documented one; with `write` documents it.
 pub(crate) fn report(columns: &[Column], write: bool) -> Result<()> {
     let path = crate::root().join(TABLE);
     let (old, new) = (std::fs::read_to_string(&path).unwrap_or_default(), markdown(columns));
@@ -106,8 +106,9 @@ pub(crate) fn report(columns: &[Column], write: bool) -> Result<()> {
         columns.len(),
         changed.len()
     );
-    if write {
-        std::fs::write(&path, new).with_context(|| path.display().to_string())?;
+    let fresh = crate::root().join("target/attacks.md");
+    for path in std::iter::once(&fresh).chain(write.then_some(&path)) {
+        std::fs::write(path, &new).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

@@ -45,6 +45,14 @@ pub(crate) static TASK_TAG: Storage<
     { BPF_F_NO_PREALLOC as usize },
 > = Storage::new();
 
+/// Tasks that the kernel made to work for io_uring: present or not. They lose their own mark before they end.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "TASK_WORKER")]
+pub(crate) static TASK_WORKER: Storage<
+    { bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = Storage::new();
+
 /// Which invocation made a socket. Accepted connections inherit it from the listener.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SOCKET_TAG")]

@@ -10,7 +10,7 @@ use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
 
-use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, count};
+use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_WORKER, count};
 use crate::{kread, offset};
 
 /// Set in `task_struct.flags` of io_uring's threads (`linux/sched.h`).
@@ -54,11 +54,22 @@ pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
 /// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.
 #[inline(always)]
 pub(crate) fn tag_task(task: *mut task_struct, tag: Tag) -> bool {
+    store(TASK_TAG.as_ptr(), task, tag)
+}
+
+/// Notes that `task`, which is being made, is to work for io_uring. False when the kernel had no memory for it.
+#[inline(always)]
+pub(crate) fn note_io_worker(task: *mut task_struct, tag: Tag) -> bool {
+    store(TASK_WORKER.as_ptr(), task, tag)
+}
+
+#[inline(always)]
+fn store(map: *mut c_void, task: *mut task_struct, tag: Tag) -> bool {
     let mut value = tag;
     // SAFETY: `task` is a trusted task pointer and `value` lives across the call, which copies it.
     let stored = unsafe {
         bpf_task_storage_get(
-            TASK_TAG.as_ptr(),
+            map.cast(),
             task.cast(),
             (&raw mut value).cast::<c_void>(),
             BPF_LOCAL_STORAGE_GET_F_CREATE as u64,
@@ -70,7 +81,14 @@ pub(crate) fn tag_task(task: *mut task_struct, tag: Tag) -> bool {
     !stored.is_null()
 }
 
-/// Whether the kernel made `task` to work for io_uring.
+/// Whether `task` was made to work for io_uring, also while it ends. Known at level `lsm`.
+#[inline(always)]
+pub(crate) fn was_io_worker(task: *mut task_struct) -> bool {
+    // SAFETY: `task` is a trusted task pointer; no flags, so nothing is made.
+    !unsafe { bpf_task_storage_get(TASK_WORKER.as_ptr(), task.cast(), null_mut(), 0) }.is_null()
+}
+
+/// Whether the kernel made `task` to work for io_uring. Not while the task ends.
 #[inline(always)]
 pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
     kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0

@@ -9,7 +9,7 @@ use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use crate::emit::{self, FACT, Ring};
 use crate::path::{self, Buffer, Object, Resolved};
-use crate::subject::{Subject, current_task, is_io_worker, tag_of, tag_task};
+use crate::subject::{Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task, was_io_worker};
 use crate::{atomic, kread, offset};
 
 const ENOMEM: i32 = 12;
@@ -24,7 +24,8 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     }
     let Some(tag) = tag_of(current_task()) else { return 0 };
     let child: *mut task_struct = ctx.arg(0);
-    if tag_task(child, tag) { 0 } else { -ENOMEM }
+    let noted = !is_io_worker(child) || note_io_worker(child, tag);
+    if tag_task(child, tag) && noted { 0 } else { -ENOMEM }
 }
 
 /// Both levels: the fork is counted and recorded; at level `compat` this is where the tag is inherited.
@@ -70,7 +71,7 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
-    if is_io_worker(current_task()) {
+    if was_io_worker(current_task()) {
         return 0; // no fork was traced, so it was not counted
     }
     let mut event = emit::header(&subject, Action::Exit, FACT);

@@ -134,15 +134,15 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         let below = kread::word(mount + offset!(mount_parent));
         if below == mount || below == 0 {
             let ns = kread::word(mount + offset!(mount_ns));
-            walk.outcome = if ns != 0 && ns == walk.mount_ns {
-                outcome::RESOLVED
-            } else if (ns == 0 || ns >= ERROR_POINTERS) && names_message_queues(walk) {
-                outcome::RESOLVED
-            } else if ns >= ERROR_POINTERS {
-                outcome::ANONYMOUS
-            } else {
-                outcome::DISCONNECTED
-            };
+            let kernels_own = ns == 0 || ns >= ERROR_POINTERS;
+            walk.outcome =
+                if (!kernels_own && ns == walk.mount_ns) || (kernels_own && names_message_queues(walk)) {
+                    outcome::RESOLVED
+                } else if ns >= ERROR_POINTERS {
+                    outcome::ANONYMOUS
+                } else {
+                    outcome::DISCONNECTED
+                };
             return 1;
         }
         walk.dentry = kread::word(mount + offset!(mount_mountpoint));

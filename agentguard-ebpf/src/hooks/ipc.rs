@@ -17,7 +17,7 @@ const ENOMEM: i32 = 12;
 #[inline(always)]
 fn made(object: usize) -> i32 {
     let Some(tag) = tag_of(current_task()) else { return 0 };
-    let noted: Result<(), i32> = IPC_OWNER.insert(&(object as u64), &tag, 0);
+    let noted: Result<(), i32> = IPC_OWNER.insert(object as u64, tag, 0);
     if noted.is_ok() {
         return 0;
     }
@@ -52,7 +52,7 @@ ipc_hooks! {
 pub fn ipc_permission(ctx: LsmContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let object = ctx.arg::<*const u8>(0) as u64;
-    let owner: Option<&Tag> = IPC_OWNER.get_ptr(&object).and_then(|tag| {
+    let owner: Option<&Tag> = IPC_OWNER.get_ptr(object).and_then(|tag| {
         // SAFETY: a live map value; tags are written once.
         unsafe { tag.as_ref() }
     });

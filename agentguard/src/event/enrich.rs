@@ -112,6 +112,31 @@ fn privilege_name(header: &EventHeader) -> String {
     capability.map_or_else(|| format!("{name} {}", header.other_pid), |c| format!("{name} {c}"))
 }
 
+/// The name of an error that the kernel plane returns, none if it returned none.
+fn errno_name(errno: u16) -> Option<String> {
+    Some(match errno {
+        0 => return None,
+        1 => "EPERM".into(),
+        13 => "EACCES".into(),
+        18 => "EXDEV".into(),
+        n => n.to_string(),
+    })
+}
+
+fn process(header: &EventHeader, exe: Option<String>) -> Process {
+    let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
+    Process {
+        pid: header.pid,
+        tid: header.tid,
+        ppid: header.parent_pid,
+        exe,
+        comm: printable(comm),
+        uid: header.uid,
+        gid: header.gid,
+        cgroup: header.cgroup,
+    }
+}
+
 /// Makes the record, and keeps `exes` (executable by pid) up to date.
 pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String>) -> Record {
     let header = &raw.header;
@@ -136,13 +161,7 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
     let access = Access(header.access);
     record.access =
         Access::NAMED.iter().filter(|(_, a)| access.contains(*a)).map(|(n, _)| (*n).to_owned()).collect();
-    record.errno = match header.errno {
-        0 => None,
-        1 => Some("EPERM".into()),
-        13 => Some("EACCES".into()),
-        18 => Some("EXDEV".into()),
-        n => Some(n.to_string()),
-    };
+    record.errno = errno_name(header.errno);
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
         record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
         // The kernel's file tables hold verdicts, not rules, so only here it shows that no rule allowed it.
@@ -184,17 +203,7 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         }
         _ => {}
     }
-    let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
-    record.process = Some(Process {
-        pid: header.pid,
-        tid: header.tid,
-        ppid: header.parent_pid,
-        exe: exes.get(&header.pid).cloned(),
-        comm: printable(comm),
-        uid: header.uid,
-        gid: header.gid,
-        cgroup: header.cgroup,
-    });
+    record.process = Some(process(header, exes.get(&header.pid).cloned()));
     if action == Some(Action::Exit) && header.pid == header.tid {
         exes.remove(&header.pid);
     }

@@ -33,6 +33,9 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 pub fn fork(ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let child: *mut task_struct = ctx.arg(1);
+    if was_io_worker(child) {
+        return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
+    }
     tag_task(child, subject.tag);
     if !subject.invocation.is_null() {
         // SAFETY: a live map value, aligned for u64.
@@ -72,7 +75,7 @@ pub fn executed(ctx: BtfTracePointContext) -> i32 {
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     if was_io_worker(current_task()) {
-        return 0; // no fork was traced, so it was not counted
+        return 0; // not counted when it was made
     }
     let mut event = emit::header(&subject, Action::Exit, FACT);
     event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);

@@ -147,13 +147,13 @@ fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &st
     Ok(run)
 }
 
-/// The integration tests in a guest of every series, side by side. In the order of [`vm::SERIES`].
+/// The integration tests in a guest of each series that is tested, side by side. In the order of [`vm::TESTED`].
 pub(crate) fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec<Result<Run>>> {
     let tests = integration_binaries(only)?;
     let run = |series| crate::guest_kernel(series).and_then(|kernel| run(&kernel, binary, &tests, ""));
     std::thread::scope(|scope| {
         let run = &run;
-        let running = vm::SERIES.map(|series| scope.spawn(move || run(series)));
+        let running = vm::TESTED.map(|series| scope.spawn(move || run(series)));
         let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
         let joined =
             joined.map(|r| r.unwrap_or_else(|_| Err(anyhow::anyhow!("the guest's thread panicked"))));

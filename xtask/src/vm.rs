@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub(crate) use kernels::{Kernel, SERIES};
+pub(crate) use kernels::{Kernel, SERIES, TESTED};
 
 /// Line that the guest prints last; the exit status of the command follows.
 const EXIT_MARK: &str = "AGENTGUARD-VM-EXIT ";

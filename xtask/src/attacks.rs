@@ -5,9 +5,9 @@ use std::path::Path;
 
 use agentguard_corpus::attacks::ALL;
 use agentguard_corpus::{Attack, Compat, Group};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::suite::{self, Totals};
+use crate::suite;
 
 const TABLE: &str = "docs/attacks.md";
 /// The test binary that makes the attacks.
@@ -115,16 +115,9 @@ pub(crate) fn report(columns: &[Column], write: bool) -> Result<()> {
 
 /// Makes all attacks, natively and in the guests.
 pub(crate) fn attacks(binary: &Path, write: bool) -> Result<()> {
-    let mut runs = vec![suite::native(binary, Some(TEST))?];
-    for guest in suite::guests(binary, Some(TEST))? {
-        runs.push(guest?);
-    }
-    let mut totals = Totals::default();
-    runs.iter().for_each(|run| totals.add(run.totals));
-    let columns: Vec<_> = runs.into_iter().map(|run| run.attacks).collect();
+    let (totals, columns) = suite::everywhere(binary, Some(TEST))?;
     report(&columns, write)?;
-    ensure!(totals.failed == 0 && totals.passed > 0, "attacks went wrong: {totals}");
-    Ok(())
+    totals.ensure_green()
 }
 
 #[cfg(test)]

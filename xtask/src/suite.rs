@@ -44,7 +44,14 @@ impl Totals {
         }
     }
 
-    pub(crate) fn add(&mut self, other: Self) {
+    /// # Errors
+    /// When a test failed, or none ran.
+    pub(crate) fn ensure_green(self) -> Result<()> {
+        ensure!(self.failed == 0 && self.passed > 0, "tests failed: {self}");
+        Ok(())
+    }
+
+    fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
@@ -148,7 +155,7 @@ fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &st
 }
 
 /// The integration tests in a guest of each series that is tested, side by side. In the order of [`vm::TESTED`].
-pub(crate) fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec<Result<Run>>> {
+fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec<Result<Run>>> {
     let tests = integration_binaries(only)?;
     let run = |series| crate::guest_kernel(series).and_then(|kernel| run(&kernel, binary, &tests, ""));
     std::thread::scope(|scope| {
@@ -159,6 +166,18 @@ pub(crate) fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec
             joined.map(|r| r.unwrap_or_else(|_| Err(anyhow::anyhow!("the guest's thread panicked"))));
         Ok(joined.collect())
     })
+}
+
+/// The tests, or those of one file, natively and then in the guests: their totals, and what came of the attacks.
+pub(crate) fn everywhere(binary: &std::path::Path, only: Option<&str>) -> Result<(Totals, Vec<Column>)> {
+    let native = native(binary, only)?;
+    let (mut totals, mut columns) = (native.totals, vec![native.attacks]);
+    for guest in guests(binary, only)? {
+        let guest = guest?;
+        totals.add(guest.totals);
+        columns.push(guest.attacks);
+    }
+    Ok((totals, columns))
 }
 
 #[cfg(test)]

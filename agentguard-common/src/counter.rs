@@ -33,10 +33,12 @@ pub enum Counter {
     MountsTooMany = 12,
     /// The owner of a System V IPC object could not be noted.
     IpcOwnersFull = 13,
+    /// A tool had no identity to run in.
+    ToolUnknown = 14,
 }
 
 /// Number of counters.
-pub const COUNTERS: u32 = 14;
+pub const COUNTERS: u32 = 15;
 
 impl Counter {
     /// All counters with the names that `doctor` and the metrics use.
@@ -55,5 +57,6 @@ impl Counter {
         ("path_disconnected", Self::PathDisconnected),
         ("mounts_too_many", Self::MountsTooMany),
         ("ipc_owners_full", Self::IpcOwnersFull),
+        ("tool_unknown", Self::ToolUnknown),
     ];
 }

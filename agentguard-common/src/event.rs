@@ -47,6 +47,8 @@ pub enum Action {
     /// Signal or trace of another process: `other_pid`.
     Signal = 16,
     Ptrace = 17,
+    /// The task became a tool: `other_pid` and `other_tid` are slot and generation of its identity.
+    Tool = 18,
 }
 
 impl Action {
@@ -71,6 +73,7 @@ impl Action {
             Self::MapExec => "map-exec",
             Self::Signal => "signal",
             Self::Ptrace => "ptrace",
+            Self::Tool => "tool",
         }
     }
 
@@ -95,6 +98,7 @@ impl Action {
             15 => Self::MapExec,
             16 => Self::Signal,
             17 => Self::Ptrace,
+            18 => Self::Tool,
             _ => return None,
         })
     }

@@ -80,7 +80,7 @@ pub const fn widens_below(old: (u32, StateVerdict), new: (u32, StateVerdict)) ->
     old.0 != new.0 && (!settled || widens(old.1, new.1))
 }
 
-/// Words in one state row: base, default, verdict, reserved.
+/// Words in one state row: base, default, verdict, tool.
 pub const STATE_WORDS: u32 = 4;
 /// Words in one comb entry: check, next.
 pub const COMB_WORDS: u32 = 2;
@@ -138,6 +138,12 @@ pub fn state_verdict<W: Words + ?Sized>(words: &W, tables: FileTables, state: u3
     StateVerdict(words.word(tables.states + state * STATE_WORDS + 2))
 }
 
+/// The tool whose program a path that ended in `state` is, counted from 1 in the order of the policy; 0 for none.
+#[inline(always)]
+pub fn state_tool<W: Words + ?Sized>(words: &W, tables: FileTables, state: u32) -> u32 {
+    words.word(tables.states + state * STATE_WORDS + 3)
+}
+
 /// Decides a request for all modes in `want` on an object whose path ended in a state with `verdict`.
 ///
 /// No mode asked for means nothing is asked for, which is allowed.
@@ -155,14 +161,15 @@ pub const fn decide(verdict: StateVerdict, want: Access) -> Verdict {
     Verdict::deny(Reason::Rule)
 }
 
-/// Walks a whole path on the host. The kernel walks the same [`step`] in a `bpf_loop`.
-pub fn walk<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) -> StateVerdict {
+/// The state behind a whole path, on the host. The kernel walks the same [`step`] in a `bpf_loop`.
+pub fn state_behind<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) -> u32 {
     let tables = policy.file_tables();
-    let mut state = tables.start;
-    for &byte in path {
-        state = step(words, tables, state, byte);
-    }
-    state_verdict(words, tables, state)
+    path.iter().fold(tables.start, |state, byte| step(words, tables, state, *byte))
+}
+
+/// The verdict about a whole path, on the host.
+pub fn walk<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) -> StateVerdict {
+    state_verdict(words, policy.file_tables(), state_behind(words, policy, path))
 }
 
 #[cfg(test)]

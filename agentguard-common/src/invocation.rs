@@ -16,6 +16,21 @@ pub struct Tag {
     pub generation: u32,
 }
 
+/// Entries of the `TOOLS` map.
+pub const MAX_TOOLS: u32 = 262_144;
+
+/// Key of the `TOOLS` map: which identity a tool of an invocation has. By version of the policy, whose automaton numbers
+/// the tools.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ToolKey {
+    pub slot: u32,
+    /// [`crate::policy::PolicyHeader::generation`].
+    pub policy_generation: u32,
+    /// Counted from 1, as in a state's row.
+    pub tool: u32,
+}
+
 /// States of a slot.
 pub mod state {
     pub const VACANT: u32 = 0;
@@ -31,6 +46,8 @@ pub mod flags {
     pub const DEGRADED: u32 = 1;
     /// Runs at level `compat`.
     pub const COMPAT: u32 = 1 << 1;
+    /// Its processes are to be stopped, not killed, now that it is barred.
+    pub const FROZEN: u32 = 1 << 2;
 }
 
 /// One slot. Written by the daemon through `mmap`, read by every hook; counters are the kernel's.
@@ -79,6 +96,13 @@ impl Invocation {
         if now_ns >= self.expires_ns { Some(Reason::Expired) } else { None }
     }
 
+    /// Whether the processes of `tag` are to be stopped rather than killed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_frozen(&self, tag: Tag) -> bool {
+        self.generation == tag.generation && self.flags & flags::FROZEN != 0
+    }
+
     /// Whether packets of open sockets of `tag` are stopped at time `now`. Not those of an invocation that ended by
     /// itself: what it sent before may still be on its way, and nobody is left to send more.
     #[inline(always)]
@@ -93,10 +117,38 @@ impl Invocation {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Control {
-    /// Boot-clock time from which open sockets and files must be checked again: 0 when something is revoked, the
+    /// Boot-clock time from which what tasks have open must be checked again: 0 while something barred lives, the
     /// earliest expiry otherwise, `u64::MAX` when nothing is due.
     pub recheck_from_ns: u64,
-    pub reserved: u64,
+    /// The same for packets. It never grows: a socket outlives the tasks of its invocation, in other hands or in the
+    /// kernel, which goes on sending what is queued.
+    pub cut_from_ns: u64,
+    /// Sets of programs, by their epoch, that record events: from this one to [`Self::record_to`]. Two sets are attached
+    /// while a new build takes over. Both enforce then; what is seen by both is rather recorded twice than never.
+    pub record_from: u32,
+    pub record_to: u32,
+    /// The one set that counts tasks.
+    pub counts: u32,
+    pub reserved: u32,
+}
+
+impl Control {
+    /// Nothing is due.
+    pub const IDLE: Self = Self {
+        recheck_from_ns: u64::MAX,
+        cut_from_ns: u64::MAX,
+        record_from: 0,
+        record_to: 0,
+        counts: 0,
+        reserved: 0,
+    };
+
+    /// Whether the set of programs with `epoch` records events.
+    #[inline(always)]
+    #[must_use]
+    pub const fn records(&self, epoch: u32) -> bool {
+        self.record_from <= epoch && epoch <= self.record_to
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! tests call the very same functions over the very same tables, so what is explained is what is enforced.
 #![cfg_attr(not(test), no_std)]
 
+pub mod census;
 pub mod counter;
 pub mod event;
 pub mod file;
@@ -13,7 +14,12 @@ pub mod invocation;
 pub mod net;
 pub mod offsets;
 pub mod policy;
+pub mod preemption;
 pub mod verdict;
+
+/// Version of everything that programs of one build leave in pinned maps for programs of another: map definitions, the
+/// structs in this crate, and what their numbers mean. A change to any of these takes the next number.
+pub const LAYOUT: u32 = 1;
 
 /// Source of the 32-bit words of compiled policy tables: the arena map in the kernel, a slice on the host.
 pub trait Words {

@@ -75,6 +75,12 @@ offsets! {
     task_group_leader = "task_struct"."group_leader" required;
     task_thread_pid = "task_struct"."thread_pid" required;
     task_exit_code = "task_struct"."exit_code" required;
+    task_exit_state = "task_struct"."exit_state" required;
+    task_state = "task_struct"."__state" required;
+    task_vfork_done = "task_struct"."vfork_done" required;
+    pid_level = "pid"."level" required;
+    pid_numbers = "pid"."numbers" required;
+    upid_nr = "upid"."nr" required;
     task_cred = "task_struct"."cred" required;
     task_real_cred = "task_struct"."real_cred" required;
     task_nsproxy = "task_struct"."nsproxy" required;
@@ -92,6 +98,9 @@ offsets! {
     sk_protocol = "sock"."sk_protocol" required;
     sk_type = "sock"."sk_type" required;
     sk_num = "sock_common"."skc_num" required;
+    sk_peer4 = "sock_common"."skc_daddr" required;
+    sk_peer6 = "sock_common"."skc_v6_daddr" optional;
+    sk_peer_port = "sock_common"."skc_dport" required;
     vma_file = "vm_area_struct"."vm_file" required;
     vma_anon = "vm_area_struct"."anon_vma" required;
     /// The first parameter of this hook from 6.9 on; before it does not exist.

@@ -7,6 +7,9 @@ pub const MAX_POLICIES: u32 = 16_384;
 /// 32-bit words in the arena (32 MiB). A power of two: the kernel masks every index with it.
 pub const ARENA_WORDS: u32 = 1 << 23;
 
+/// Tools of a policy at most: each run under it has an identity in waiting for each.
+pub const MAX_TOOLS: u32 = 32;
+
 /// Where a compiled policy's tables are. All `u32` positions are word indices into the arena, and lengths count
 /// entries, not words.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
@@ -37,7 +40,8 @@ pub struct PolicyHeader {
     /// Socket families that may be created beyond inet and unix: bit = address family number (0..=63).
     pub families_low: u32,
     pub families_high: u32,
-    pub reserved: u32,
+    /// Words of all tables together, from the first one on. For the control plane.
+    pub words: u32,
 }
 
 const _: () = assert!(size_of::<PolicyHeader>() == 64);
@@ -66,6 +70,8 @@ pub mod flags {
     pub const AUDIT: u32 = 1;
     /// Record allowed operations too.
     pub const LOG_ALLOWED: u32 = 1 << 1;
+    /// Some programs are tools.
+    pub const TOOLS: u32 = 1 << 2;
 }
 
 /// Privileges a policy can grant, one bit each.

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{
     bpf_ringbuf_output,
 };
 
-use crate::maps::{DENIALS, EVENTS, count};
+use crate::maps::{DENIALS, EVENTS, count, records};
 use crate::path::Buffer;
 use crate::subject::{Subject, current_task, now};
 use crate::{atomic, kread, offset};
@@ -114,6 +114,9 @@ fn output(subject: &Subject, ring: Ring, data: *mut c_void, len: u64) {
 /// Emits an event that has no path.
 #[inline(always)]
 pub(crate) fn plain(subject: &Subject, ring: Ring, event: &mut EventHeader) {
+    if !records() {
+        return;
+    }
     event.seq = sequence(subject);
     numbered(subject, ring, event);
 }
@@ -135,6 +138,9 @@ pub(crate) fn with_path(
 ) {
     if position >= MAX_PATH as u32 {
         return plain(subject, ring, event);
+    }
+    if !records() {
+        return;
     }
     let position = core::hint::black_box(position) & (MAX_PATH as u32 - 1); // or the compiler drops the mask
     let len = MAX_PATH as u32 - position;
@@ -160,7 +166,7 @@ pub(crate) fn ring_for(subject: &Subject, verdict: Verdict) -> Ring {
     if verdict.is_allow() {
         return Ring::Events;
     }
-    if !subject.invocation.is_null() {
+    if !subject.invocation.is_null() && records() {
         // SAFETY: a live map value, aligned for u64.
         unsafe { atomic::fetch_add(&raw mut (*subject.invocation).denied, 1) };
     }
@@ -180,6 +186,9 @@ pub(crate) fn with_two_paths(
     position: u32,
     len: u32,
 ) {
+    if !records() {
+        return;
+    }
     let position = core::hint::black_box(position) & (MAX_PATH as u32 - 1); // or the compiler drops the mask
     let len = MAX_PATH as u32 - position + 1 + (len & (MAX_PATH as u32 - 1));
     event.seq = sequence(subject);

@@ -5,12 +5,12 @@ use core::ffi::c_void;
 use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS as COUNTER_COUNT, Counter};
 use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES, HEADER_BYTES, MAX_PATH};
-use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
+use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, MAX_TOOLS, Tag, ToolKey};
 use agentguard_common::offsets::Offsets;
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
 /// BTF declaration of a local storage map, for which aya has no type.
 #[repr(C)]
@@ -53,6 +53,14 @@ pub(crate) static TASK_WORKER: Storage<
     { BPF_F_NO_PREALLOC as usize },
 > = Storage::new();
 
+/// The tool that a task is about to become; slot 0 for none.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "TASK_TOOL")]
+pub(crate) static TASK_TOOL: Storage<
+    { bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = Storage::new();
+
 /// Which invocation made a socket. Accepted connections inherit it from the listener.
 #[unsafe(link_section = ".maps")]
 #[unsafe(export_name = "SOCKET_TAG")]
@@ -69,9 +77,27 @@ pub(crate) static POLICIES: Array<PolicyHeader> = Array::with_max_entries(MAX_PO
 pub(crate) static ARENA: Array<[u32; ARENA_WORDS as usize]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// The identities of tools.
+#[map]
+pub(crate) static TOOLS: HashMap<ToolKey, Tag> = HashMap::with_max_entries(MAX_TOOLS, BPF_F_NO_PREALLOC);
 /// Whose a System V IPC object is, by its kernel address; only objects that tagged tasks made.
 #[map]
 pub(crate) static IPC_OWNER: HashMap<u64, Tag> = HashMap::with_max_entries(16_384, 0);
+/// A process of a barred invocation that asks again for an object it has open.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Insistence {
+    pub(crate) tag: Tag,
+    /// Kernel address of the file or socket.
+    pub(crate) object: u64,
+    pub(crate) pid: u32,
+    /// [`agentguard_common::file::Access`].
+    pub(crate) want: u32,
+}
+
+/// How often it did. One that is forgotten is counted, and recorded, from one again.
+#[map]
+pub(crate) static INSISTENCE: LruHashMap<Insistence, u64> = LruHashMap::with_max_entries(8192, 0);
 #[map]
 pub(crate) static DENIALS: RingBuf = RingBuf::with_byte_size(DENIALS_RING_BYTES, 0);
 #[map]
@@ -98,6 +124,31 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 /// Member offsets of the running kernel, from its BTF.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::ZERO;
+
+/// Which set of programs this is. A build that takes over from another gets the next number.
+#[unsafe(no_mangle)]
+static EPOCH: u32 = 0;
+
+/// The number of this set of programs, as a constant that the verifier knows.
+#[inline(always)]
+fn epoch() -> u32 {
+    // SAFETY: a read of a static; volatile so that the compiler does not fold the zero it sees.
+    unsafe { core::ptr::read_volatile(&raw const EPOCH) }
+}
+
+/// Whether this set of programs records events: not while an older build still does.
+#[inline(always)]
+pub(crate) fn records() -> bool {
+    // SAFETY: a live map value; the daemon writes single words.
+    CONTROL.get_ptr(0).is_some_and(|control| unsafe { (*control).records(epoch()) })
+}
+
+/// Whether this set of programs counts tasks: exactly one does.
+#[inline(always)]
+pub(crate) fn counts() -> bool {
+    // SAFETY: a live map value; the daemon writes single words.
+    CONTROL.get_ptr(0).is_some_and(|control| unsafe { (*control).counts } == epoch())
+}
 
 /// One offset, as a constant that the verifier knows.
 #[macro_export]

@@ -10,7 +10,7 @@ use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
 
-use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_WORKER, count};
+use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count};
 use crate::{kread, offset};
 
 /// Set in `task_struct.flags` of io_uring's threads (`linux/sched.h`).
@@ -81,6 +81,38 @@ fn store(map: *mut c_void, task: *mut task_struct, tag: Tag) -> bool {
     !stored.is_null()
 }
 
+/// Where the tag of `task` is kept, if it has one.
+#[inline(always)]
+pub(crate) fn own_tag(task: *mut task_struct) -> Option<*mut Tag> {
+    kept(TASK_TAG.as_ptr(), task)
+}
+
+/// Where it is noted which tool `task` is about to become, if that ever was.
+#[inline(always)]
+pub(crate) fn chosen_tool(task: *mut task_struct) -> Option<*mut Tag> {
+    kept(TASK_TOOL.as_ptr(), task)
+}
+
+#[inline(always)]
+fn kept(map: *mut c_void, task: *mut task_struct) -> Option<*mut Tag> {
+    // SAFETY: `task` is a trusted task pointer; no flags, so nothing is made.
+    let tag = unsafe { bpf_task_storage_get(map, task.cast(), null_mut(), 0) } as *mut Tag;
+    if tag.is_null() { None } else { Some(tag) }
+}
+
+/// Notes which tool `task` is about to become. False when the kernel had no memory for it.
+#[inline(always)]
+pub(crate) fn choose_tool(task: *mut task_struct, tool: Tag) -> bool {
+    if !store(TASK_TOOL.as_ptr(), task, tool) {
+        return false;
+    }
+    if let Some(chosen) = chosen_tool(task) {
+        // SAFETY: a live storage value that only this task's hooks use; there before, it kept what it was.
+        unsafe { *chosen = tool };
+    }
+    true
+}
+
 /// Whether `task` was made to work for io_uring, also while it ends. Known at level `lsm`.
 #[inline(always)]
 pub(crate) fn was_io_worker(task: *mut task_struct) -> bool {
@@ -92,6 +124,15 @@ pub(crate) fn was_io_worker(task: *mut task_struct) -> bool {
 #[inline(always)]
 pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
     kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0
+}
+
+/// The tag of a task's process, for a worker that has none of its own.
+#[inline(always)]
+pub(crate) fn tag_of_leader(task: *mut task_struct) -> Option<Tag> {
+    let member = offset!(task_group_leader);
+    // SAFETY: a trusted `struct task_struct *`; the verifier checks the member access at the constant offset.
+    let leader = unsafe { *task.cast::<u8>().add(member).cast::<*mut task_struct>() };
+    if leader.is_null() { None } else { tag_of(leader) }
 }
 
 impl Subject {
@@ -111,10 +152,7 @@ impl Subject {
         if !is_io_worker(task) {
             return None;
         }
-        let member = offset!(task_group_leader);
-        // SAFETY: a trusted `struct task_struct *`; the verifier checks the member access at the constant offset.
-        let leader = unsafe { *task.cast::<u8>().add(member).cast::<*mut task_struct>() };
-        if leader.is_null() { None } else { tag_of(leader).map(Self::of) }
+        tag_of_leader(task).map(Self::of)
     }
 
     /// The subject of `tag`. A tag that leads nowhere is barred as stale.
@@ -143,6 +181,13 @@ impl Subject {
     pub(crate) fn is_cut(&self) -> bool {
         // SAFETY: null or a live map value.
         self.invocation.is_null() || unsafe { (*self.invocation).cuts(self.tag, now()) }
+    }
+
+    /// Whether its processes are to be stopped rather than killed.
+    #[inline(always)]
+    pub(crate) fn is_frozen(&self) -> bool {
+        // SAFETY: null or a live map value.
+        !self.invocation.is_null() && unsafe { (*self.invocation).is_frozen(self.tag) }
     }
 
     /// Flags of the policy, 0 without one.

@@ -27,7 +27,11 @@ impl Daemon {
     /// # Panics
     /// If it does not, with what it says.
     pub(crate) fn start(site: &Site, level: &str) -> Self {
-        let mut command = site.agentguard();
+        Self::start_as(site.agentguard(), site, level)
+    }
+
+    /// The same with a command line of one's own so far.
+    pub(crate) fn start_as(mut command: Command, site: &Site, level: &str) -> Self {
         let capture = Capture::new(&site.path("output"), &mut command);
         let (ready, writer) = std::io::pipe().expect("pipe");
         let fd = writer.as_raw_fd();
@@ -66,12 +70,20 @@ impl Daemon {
         assert_nothing_left(site);
     }
 
+    /// Ends the daemon with `signal`, and checks that it ends well. What it enforces is left.
+    ///
+    /// # Panics
+    /// If it does not end well.
+    pub fn end(mut self, signal: i32) {
+        self.process.signal(signal);
+        let status = self.process.wait();
+        assert!(status.success(), "the daemon: {status}\n{}", Finished::new(status, &self.capture));
+    }
+
     /// Kills the daemon.
     pub fn kill(mut self) {
-        let held = self.kernel_objects();
         self.process.signal(libc::SIGKILL);
         self.process.wait();
-        held.await_gone();
     }
 }
 
@@ -163,10 +175,9 @@ pub fn assert_nothing_left(site: &Site) {
     assert!(!mounts.contains(&home) && !mounts.contains("agentguard-mask"), "mounts are left:\n{mounts}");
     let users = processes_of(&home);
     assert!(users.is_empty(), "processes are left: {users:?}");
-    for directory in ["/sys/fs/bpf", "/sys/fs/cgroup"] {
-        let ours = entries(Path::new(directory), 3).find(|name| name.contains("agentguard"));
-        assert_eq!(ours, None, "left in {directory}");
-    }
+    assert!(!site.pins().exists(), "left in {}", site.pins().display());
+    let ours = entries(Path::new("/sys/fs/cgroup"), 3).find(|name| name.contains("agentguard"));
+    assert_eq!(ours, None, "left in /sys/fs/cgroup");
 }
 
 /// Processes whose command line or current directory is in `directory`.

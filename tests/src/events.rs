@@ -12,6 +12,8 @@ use crate::tail;
 #[derive(Clone, Debug)]
 pub struct Log {
     path: PathBuf,
+    /// Where reading starts.
+    start: u64,
 }
 
 /// One event.
@@ -20,7 +22,20 @@ pub struct Event(pub Value);
 
 impl Log {
     pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, start: 0 }
+    }
+
+    /// The log from its present end on. Where hundreds of agents write to one, reading all of it for each takes longer than
+    /// the agents do.
+    #[must_use]
+    pub fn from_here(mut self) -> Self {
+        // The daemon appends whole lines, each by one write.
+        self.start = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+        self
+    }
+
+    fn text(&self) -> String {
+        tail::text_after(&self.path, self.start)
     }
 
     fn parse(text: &str) -> Vec<Event> {
@@ -40,18 +55,21 @@ impl Log {
     /// What was recorded so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        Self::parse(&std::fs::read_to_string(&self.path).unwrap_or_default())
+        Self::parse(&self.text())
     }
 
     /// Waits for an event.
     pub fn wait(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-        tail::until(&self.path, what, |text| Self::parse(text).into_iter().find(|e| wanted(e)))
+        tail::until_after(&self.path, self.start, what, |text| {
+            Self::parse(text).into_iter().find(|e| wanted(e))
+        })
     }
 
     /// Waits for the daemon's record of `action` on an invocation: `start`, `revoke`, `expire`, `end`.
     pub fn lifecycle(&self, invocation: &str, action: &str) -> Event {
         let wanted = |e: &Event| e.text("/action") == action && e.0.get("seq").is_none();
-        tail::until(&self.path, &format!("{action} of {invocation}"), |text| {
+        let what = format!("{action} of {invocation}");
+        tail::until_after(&self.path, self.start, &what, |text| {
             Self::parse_of(text, invocation).into_iter().find(wanted)
         })
     }
@@ -65,18 +83,31 @@ impl Log {
     /// The events of an invocation so far.
     #[must_use]
     pub fn of(&self, invocation: &str) -> Vec<Event> {
-        Self::parse_of(&std::fs::read_to_string(&self.path).unwrap_or_default(), invocation)
+        Self::parse_of(&self.text(), invocation)
+    }
+
+    /// Waits for the denial of a connection to `object`. Returns the digest of the policy version that decided.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn denial_with_digest(&self, invocation: &str, object: &str) -> String {
+        let event = self.wait(&format!("denied connect to {object}"), |e| {
+            e.invocation() == invocation && e.is_denial() && e.text("/object") == object
+        });
+        event.text("/policy_digest").to_owned()
     }
 
     /// Waits for the denial of `action` on `object`, and checks what every denial must say.
     #[track_caller]
     pub fn denial(&self, invocation: &str, action: &str, object: &str) -> Event {
         let what = format!("denied {action} of {object} by {invocation}");
-        let event = self.wait(&what, |e| {
-            e.invocation() == invocation
-                && e.text("/decision") == "deny"
-                && e.text("/action") == action
-                && e.text("/object") == object
+        let wanted = |e: &Event| {
+            let decision = e.text("/decision") == "deny";
+            decision && e.text("/action") == action && e.text("/object") == object
+        };
+        let event = tail::until_after(&self.path, self.start, &what, |text| {
+            Self::parse_of(text, invocation).into_iter().find(wanted)
         });
         let start = self.lifecycle(invocation, "start");
         for field in ["/policy", "/policy_digest", "/agent", "/principal", "/level", "/degraded"] {

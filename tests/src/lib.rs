@@ -17,6 +17,7 @@ pub mod level;
 pub mod loopback;
 pub mod policy;
 pub mod process;
+pub mod puppet;
 pub mod site;
 pub mod tail;
 

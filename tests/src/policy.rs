@@ -32,6 +32,14 @@ impl Policy {
         Self { name: name.to_owned(), path: path.to_owned(), text }
     }
 
+    /// The same under another name, which its file keeps.
+    #[must_use]
+    pub fn renamed(self, name: &str) -> Self {
+        let text = self.text.replacen(&format!("name: {}\n", self.name), &format!("name: {name}\n"), 1);
+        std::fs::write(&self.path, &text).expect("writing a policy");
+        Self { name: name.to_owned(), text, ..self }
+    }
+
     /// The document.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -16,6 +16,8 @@ use crate::process::Finished;
 
 /// Where the shipped policies allow nothing by themselves; `/tmp` is open to agents.
 const PARENT: &str = "/var/tmp";
+/// The BPF file system.
+const PINS: &str = "/sys/fs/bpf";
 
 /// Directories of one test, deleted with it.
 #[derive(Debug)]
@@ -23,6 +25,14 @@ pub struct Site {
     dir: TempDir,
     /// Where the control socket and the event log are.
     home: PathBuf,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.home == self.dir.path() {
+            self.unpin(); // a test that failed, or killed its daemon
+        }
+    }
 }
 
 /// The daemon that [`Site::served`] sites share.
@@ -99,7 +109,9 @@ impl Site {
             assert_eq!(registered, 0, "atexit");
             (site, daemon)
         });
-        Self { home: server.home.clone(), ..Self::new() }
+        let mut site = Self::new();
+        site.home.clone_from(&server.home);
+        site
     }
 
     /// A path below the site.
@@ -144,11 +156,29 @@ impl Site {
         self.home.join("events.jsonl")
     }
 
+    /// Where the daemon pins what outlives it.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        Path::new(PINS).join(self.home.file_name().unwrap_or_default())
+    }
+
+    /// Detaches and removes what a daemon that was killed has left.
+    pub fn unpin(&self) {
+        if let Err(e) = std::fs::remove_dir_all(self.pins()) {
+            assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{}: {e}", self.pins().display());
+        }
+    }
+
     /// `agentguard` with this site's socket and log.
     #[must_use]
     pub fn agentguard(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.agentguard_of(&binary())
+    }
+
+    fn agentguard_of(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
         command.arg("--socket").arg(self.socket()).arg("--event-log").arg(self.event_log());
+        command.arg("--state").arg(self.home.join("state.db")).arg("--pins").arg(self.pins());
         command.current_dir(self.path("workspace"));
         command
     }
@@ -175,6 +205,12 @@ impl Site {
     #[must_use]
     pub fn daemon_at_best(&self) -> Daemon {
         Daemon::start(self, "auto")
+    }
+
+    /// Starts a daemon of another build.
+    #[must_use]
+    pub fn daemon_of(&self, binary: &Path) -> Daemon {
+        Daemon::start_as(self.agentguard_of(binary), self, Level::expected().name())
     }
 
     /// An agent under `policy`: a file or a shipped name.

@@ -13,6 +13,7 @@ use std::sync::{Mutex, RwLock};
 
 use agentguard_corpus::{Attack, Compat, Group, Recorded, Who, attacks};
 use agentguard_tests::daemon::Daemon;
+use agentguard_tests::events::Log;
 use agentguard_tests::process::Finished;
 use agentguard_tests::{Level, Site};
 use nix::unistd::User;
@@ -117,10 +118,11 @@ fn try_attack(theatre: &Theatre, stage: &mut Option<Stage>, attack: &Attack) -> 
     let agent = theatre.site.agent(&stage.policy).options(&options).options(degraded);
     let mut command = agent.command(stage.arguments(attack));
     command.current_dir(workspace);
+    let log = theatre.site.log().from_here();
     let run = terminal::finish(theatre.site, &mut command);
     let end = End::of(&run);
     match (Level::expected(), attack.compat) {
-        (Level::Lsm, _) => recorded(theatre.site, attack, &run, &end)?,
+        (Level::Lsm, _) => recorded(&log, attack, &run, &end)?,
         (_, Compat::Stopped) if !end.is_refusal_of(attack) => {
             return Err(format!("not refused: {end:?}\n{run}"));
         }
@@ -133,8 +135,8 @@ fn try_attack(theatre: &Theatre, stage: &mut Option<Stage>, attack: &Attack) -> 
 }
 
 /// Level `lsm`: refused by AgentGuard, and recorded.
-fn recorded(site: &Site, attack: &Attack, run: &Finished, end: &End) -> Result<(), String> {
-    let events = site.log().until_end(&run.invocation());
+fn recorded(log: &Log, attack: &Attack, run: &Finished, end: &End) -> Result<(), String> {
+    let events = log.until_end(&run.invocation());
     let denials: Vec<_> = events.iter().filter(|e| e.is_denial()).collect();
     let all: Vec<_> = denials.iter().map(ToString::to_string).collect();
     let all = all.join("\n");

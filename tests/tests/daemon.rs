@@ -5,23 +5,15 @@ use std::process::Stdio;
 use agentguard_tests::daemon::{KernelObjects, assert_nothing_left};
 use agentguard_tests::level::skipped_unless;
 use agentguard_tests::site::binary;
-use agentguard_tests::{Level, Site, tail};
+use agentguard_tests::{Level, Site};
 
-/// Ends a daemon by `signal` while an agent runs.
+/// Ends a daemon by `signal` once its last agent has ended.
 fn nothing_is_left_after(signal: i32) {
     let site = Site::new();
     let daemon = site.daemon();
-    let policy = site.policy("idle", "", "");
-    // Somewhere else, so that the agent itself does not count as left.
-    let agent = site.agent(&policy).options(&["--workspace", "/usr/share"]);
-    let agent = agent.spawn_on(Stdio::piped(), &["/usr/bin/env", "-C", "/usr/share", "cat"]);
-    let id = agent.invocation();
-    tail::until(&site.path("events.jsonl"), "the agent's cat", |text| {
-        let runs_cat = |line: &&str| line.contains("\"executed\"") && line.contains("/cat\"");
-        text.lines().find(runs_cat).map(|_| ())
-    });
+    let run = site.agent(site.policy("idle", "", "")).run(["/usr/bin/true"]).success();
+    site.log().until_end(&run.invocation());
     daemon.stop(&site, signal);
-    assert!(site.log().of(&id).iter().any(|e| e.text("/action") == "start"));
 }
 
 #[test]
@@ -32,16 +24,6 @@ fn nothing_is_left_after_sigterm() {
 #[test]
 fn nothing_is_left_after_sigint() {
     nothing_is_left_after(libc::SIGINT);
-}
-
-#[test]
-fn a_killed_daemon_leaves_no_programs_and_can_be_replaced() {
-    let site = Site::new();
-    site.daemon().kill();
-    assert!(site.socket().exists(), "nobody removed the socket");
-    let next = site.daemon();
-    assert!(site.agent(site.policy("plain", "", "")).run(["/usr/bin/true"]).status.success());
-    next.stop(&site, libc::SIGTERM);
 }
 
 #[test]
@@ -60,7 +42,7 @@ fn everything_recorded_is_there_when_the_daemon_has_ended() {
     let secret = site.file("outside/secret", "x");
     let script = format!("for i in $(seq 50); do cat {secret} 2>/dev/null || :; done");
     let run = site.agent(site.policy("plain", "", "")).bash(&script).success();
-    daemon.stop(&site, libc::SIGTERM); // at once: nobody waited for the events
+    daemon.end(libc::SIGTERM); // at once: nobody waited for the events
     let denied = site.log().of(&run.invocation()).iter().filter(|e| e.is_denial()).count();
     assert_eq!(denied, 50);
 }
@@ -145,6 +127,21 @@ fn doctor_names_what_the_kernel_said() {
     assert!(why.contains("Operation not permitted") || why.contains("self test"), "{text}");
 }
 
+/// Level compat inherits the identity at a tracepoint: on a kernel that skips tracepoint programs, or lets them see no
+/// tags, it must not come into force. Which of our guests do so is not said here; that none slips through is.
+#[test]
+fn level_compat_is_refused_where_a_fork_could_be_missed() {
+    let name = "level_compat_is_refused_where_a_fork_could_be_missed";
+    if skipped_unless(Level::Lsm, name, "level compat is in force here") {
+        return;
+    }
+    let site = Site::new();
+    let run = site.call(&["daemon", "--level", "compat"]).failure();
+    let preempted = run.stderr.contains("lets other tasks run while a tracepoint program does");
+    assert!(preempted || run.stderr.contains("loading cgroup_"), "{run}");
+    assert!(!preempted || run.stderr.contains("hint: level lsm"), "{run}");
+}
+
 #[test]
 fn every_program_loads_by_itself() {
     let site = Site::new();
@@ -163,14 +160,16 @@ fn agents_administer_nobody() {
     let site = Site::new();
     let _daemon = site.daemon();
     let (program, socket) = (binary().display().to_string(), site.socket().display().to_string());
-    // Even where a policy lets an agent reach the daemon, the daemon refuses it.
-    let files = format!(
-        "    - allow: connect\n      paths: [\"{socket}\"]\n    - allow: [read, exec]\n      paths: [\"{program}\"]\n"
-    );
+    let files = format!("    - allow: [read, exec]\n      paths: [\"{program}\"]\n");
     let policy = site.policy("curious", &files, "");
-    for command in [["ps", "--json"], ["revoke", "--all"]] {
+    for (command, call) in
+        [(["ps", "--json"], "GET /v1/invocations"), (["revoke", "--all"], "POST /v1/revoke")]
+    {
         let run = site.agent(&policy).run([program.as_str(), "--socket", &socket].into_iter().chain(command));
         assert!(!run.status.success(), "{run}");
         assert!(run.stderr.contains("the caller runs as an invocation"), "{run}");
+        let id = run.invocation();
+        let recorded = site.log().wait(call, |e| e.invocation() == id && e.text("/action") == "control");
+        assert_eq!((recorded.text("/decision"), recorded.text("/object")), ("deny", call), "{recorded}");
     }
 }

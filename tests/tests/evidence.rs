@@ -183,3 +183,24 @@ fn a_relative_path_is_recorded_from_where_it_starts() {
     let events = site.log().until_end(&id);
     assert_eq!(events.iter().filter(|e| e.is_denial() && e.text("/object") == file).count(), 2, "{events:?}");
 }
+
+/// Processes of several invocations fork and end on the same processors at the same time. Some kernels then skip a
+/// tracepoint program, so that not all are counted as they come and go; every invocation must end all the same, and none
+/// before its last process.
+#[test]
+fn every_invocation_ends_however_many_fork_at_once() {
+    let site = Site::served();
+    let policy = site.policy("crowd", "", "");
+    let script = "for i in $(seq 40); do (:) & (:) & (:); wait; done; cat /dev/null && echo alive";
+    let agents: Vec<_> = (0..4).map(|_| site.agent(&policy).spawn(["/usr/bin/bash", "-c", script])).collect();
+    for agent in agents {
+        let id = agent.invocation();
+        let (status, output) = agent.finish();
+        assert!(status.success() && output.stdout == "alive\n", "{status}\n{output}");
+        let events = site.log().until_end(&id);
+        let end = events.last().expect("an end");
+        println!("{id}: untraced {:?}", end.number("/detail/untraced"));
+        assert!(events.iter().filter(|e| e.text("/action") == "end").count() == 1, "{end}");
+    }
+    println!("{}", site.call(&["doctor"]).success().stdout);
+}

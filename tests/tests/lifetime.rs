@@ -22,10 +22,10 @@ fn loopback_policy(site: &Site) -> Policy {
     site.policy("loopback", "", rest)
 }
 
-/// Sends one datagram after the other until two are refused, then does nothing more. Two: the time may be over between
-/// a request that was allowed and its packet, which is then cut without a record.
+/// Sends one datagram after the other until two are refused, then ends, or waits for its own (`killed`). Two: the time
+/// may be over between a request that was allowed and its packet, which is then cut without a record.
 const UNTIL_REFUSED: &str = r"
-import signal, socket, time
+import os, signal, socket, sys, time
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sender.sendto(b'x', ('127.0.0.1', 9))
 print('at work', flush=True)
@@ -36,19 +36,23 @@ while len(refusals) < 2:
         time.sleep(0.01)
     except PermissionError as e:
         refusals.append(e.errno)
-print('refused', *refusals, flush=True)
-while True:
+while sys.argv[1] == 'killed':
     signal.pause()
+os._exit(refusals[0])
 ";
 
-/// Waits until the agent is killed (level `compat`) or has met a refusal (level `lsm`).
+/// The agent that does so.
+fn until_refused(agent: agentguard_tests::agent::Agent<'_>) -> Running {
+    let end = if Level::expected() == Level::Compat { "killed" } else { "ends" };
+    agent.spawn([PYTHON, "-c", UNTIL_REFUSED, end])
+}
+
+/// Waits until the agent is killed (level `compat`) or has ended because of a refusal (level `lsm`).
 fn await_the_end_of_authority(agent: Running) {
+    let (status, output) = agent.finish();
     match Level::expected() {
-        Level::Compat => {
-            let (status, output) = agent.finish();
-            assert_eq!(status.signal(), Some(libc::SIGKILL), "{output}");
-        }
-        Level::Lsm => agent.await_line(&format!("refused {0} {0}", libc::EPERM)),
+        Level::Compat => assert_eq!(status.signal(), Some(libc::SIGKILL), "{output}"),
+        Level::Lsm => assert_eq!(status.code(), Some(libc::EPERM), "{output}"),
     }
 }
 
@@ -58,7 +62,7 @@ fn an_invocation_ends_with_its_time_to_live() {
     // Time enough to start: a guest without hardware virtualisation is slow.
     let ttl = if Level::expected() == Level::Lsm { "20s" } else { "1s" };
     let agent = site.agent(loopback_policy(&site)).options(&["--ttl", ttl]);
-    let agent = agent.spawn([PYTHON, "-c", UNTIL_REFUSED]);
+    let agent = until_refused(agent);
     let id = agent.invocation();
     await_the_end_of_authority(agent);
     let event = site.log().lifecycle(&id, "expire");
@@ -223,13 +227,29 @@ fn packets_of_a_revoked_agent_are_cut() {
 }
 
 #[test]
+fn nothing_is_delivered_to_a_revoked_agent() {
+    let site = Site::served();
+    let mut c = connection(&site);
+    c.peer.write_all(b"before").expect("write");
+    let mut buffer = [0; 16];
+    assert_eq!(c.ours.read(&mut buffer).expect("read"), 6);
+
+    let _revoked = site.call(&["revoke", &c.agent.invocation()]).success();
+    c.peer.write_all(b"after").expect("the write itself only fills a buffer");
+    assert_eq!(unacknowledged(&c.peer), 5, "the packet was taken");
+    c.ours.set_nonblocking(true).expect("non-blocking");
+    let error = c.ours.read(&mut buffer).expect_err("nothing arrives");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
 fn a_revoked_agent_that_lives_on_is_refused() {
     let why = "at level compat a revoked agent is killed";
     if skipped_unless(Level::Lsm, "a_revoked_agent_that_lives_on_is_refused", why) {
         return;
     }
     let site = Site::served();
-    let agent = site.agent(loopback_policy(&site)).spawn([PYTHON, "-c", UNTIL_REFUSED]);
+    let agent = until_refused(site.agent(loopback_policy(&site)));
     agent.await_line("at work");
     let id = agent.invocation();
     let _revoked = site.call(&["revoke", &id]).success();

@@ -136,24 +136,6 @@ fn a_level_that_is_not_in_force_is_refused() {
 }
 
 #[test]
-fn an_agent_cannot_start_another_invocation() {
-    let site = Site::served();
-    let inner = site.policy("inner", "", "");
-    let binary = agentguard_tests::site::binary();
-    let files = format!(
-        "    - allow: [read, exec, connect]
-      paths: [\"{}\", \"{}\", \"{}\"]",
-        binary.display(),
-        site.at("inner.yaml"),
-        site.socket().display()
-    );
-    let policy = site.policy("outer", &files, "");
-    let inner = site.agent(&inner).command(COMMAND);
-    let argv = std::iter::once(inner.get_program()).chain(inner.get_args());
-    refused(&site, site.agent(&policy).run(argv), &["runs as an invocation"]);
-}
-
-#[test]
 fn without_a_daemon_nothing_runs_for_an_ordinary_user() {
     let site = Site::new();
     let policy = site.policy("plain", "", "");

@@ -1,5 +1,6 @@
 //! Build, test and demo commands of the workspace: `cargo xtask --help`.
 
+mod api;
 mod attacks;
 mod bench;
 mod fuzz;
@@ -60,6 +61,18 @@ enum Verb {
         seconds: u32,
         /// Only this target: policy, glob, event or btf.
         target: Option<String>,
+    },
+    /// Fuzz the control socket against its OpenAPI document (natively, with Schemathesis from PyPI).
+    ApiFuzz {
+        /// Examples for each operation.
+        #[arg(long, default_value_t = 100)]
+        examples: u32,
+    },
+    /// Kill the daemon again and again under load, natively, and look for anything that is lost.
+    Faults {
+        /// How often.
+        #[arg(long, default_value_t = 200)]
+        kills: u32,
     },
     /// What enforcement costs the enforced: ratios to the same work with nothing loaded.
     Bench {
@@ -148,6 +161,13 @@ fn test(native_only: bool) -> Result<()> {
     totals.ensure_green()
 }
 
+/// The fault test, with more kills than the tests make.
+fn faults(kills: u32) -> Result<()> {
+    let binary = build()?;
+    let mut test = cargo(&["test", "--package", "agentguard-tests", "--test", "faults", "--", "--nocapture"]);
+    run(test.env("AGENTGUARD_BIN", binary).env("AGENTGUARD_KILLS", kills.to_string()))
+}
+
 fn guest_kernel(series: &str) -> Result<vm::Kernel> {
     let known = vm::SERIES.into_iter().find(|s| *s == series);
     let series = known.with_context(|| format!("--kernel {series}: one of {:?}", vm::SERIES))?;
@@ -206,6 +226,8 @@ fn perform(verb: Verb) -> Result<()> {
             let kernel = vm.then(|| guest_kernel(&kernel)).transpose()?;
             bench::enforcement(&build()?, kernel.as_ref())
         }
+        Verb::ApiFuzz { examples } => api::fuzz(&build()?, examples),
+        Verb::Faults { kills } => faults(kills),
         Verb::Attacks { write } => attacks::attacks(&build()?, write),
         Verb::Verifier { write } => verifier::verifier(&build()?, write),
         Verb::Demo { vm, kernel } => demo(vm.then_some(kernel.as_str())),

@@ -84,6 +84,11 @@ pub(super) fn ensure_lints() -> Result<()> {
     Ok(())
 }
 
+/// Installs what only fuzzing the control socket needs.
+pub(super) fn ensure_api_fuzzing() -> Result<()> {
+    packages(&["socat", "python3-venv"])
+}
+
 /// Installs what only the fuzz targets need: libFuzzer is C++.
 pub(super) fn ensure_fuzzing() -> Result<()> {
     packages(&["g++"])

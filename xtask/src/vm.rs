@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub(crate) use kernels::{Kernel, SERIES, TESTED};
+pub(crate) use kernels::{Kernel, SERIES};
 
 /// Line that the guest prints last; the exit status of the command follows.
 const EXIT_MARK: &str = "AGENTGUARD-VM-EXIT ";
@@ -93,12 +93,25 @@ fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path, clock: Clock) -> Comma
     command
 }
 
+/// Lines that show the workspace where the guest's own temporary directory covers it. The root must not stay at a second
+/// place: attributes may only be changed where every path of a file allows it.
+fn uncovered(workspace: &Path) -> String {
+    if !workspace.starts_with("/tmp") {
+        return String::new();
+    }
+    let at = format!("'{}'", workspace.display());
+    format!(
+        "mkdir -p /run/covered {at} && mount --bind / /run/covered && mount --bind /run/covered{at} {at} && \
+         umount /run/covered || exit\n"
+    )
+}
+
 /// Boots `kernel` and runs `script` with bash as root. Lines go to standard output as they come, with a prefix.
 pub(crate) fn run(kernel: &Kernel, script: &str, limit: Duration, clock: Clock) -> Result<Outcome> {
     let start = Instant::now();
     let dir = TempDir::new(kernel.short)?;
     let initramfs = dir.0.join("initramfs");
-    std::fs::write(&initramfs, initramfs::build(kernel, script)?)?;
+    std::fs::write(&initramfs, initramfs::build(kernel, &(uncovered(&crate::root()) + script))?)?;
     let socket = dir.0.join("root.sock");
     let _root = share_root(&socket)?;
     let mut machine = Owned::spawn(

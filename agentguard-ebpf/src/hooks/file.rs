@@ -23,6 +23,7 @@ const FMODE_CREATED: u32 = 0x10_0000;
 const FMODE_BACKING: u32 = 0x200_0000;
 const FMODE_EXEC: u32 = 0x20;
 const O_TRUNC: u32 = 0o1000;
+const S_IFMT: u16 = 0o170_000;
 
 /// The modes that an open asks for.
 #[inline(always)]
@@ -65,7 +66,8 @@ pub struct Question {
     want: u32,
     /// Settled already: refused because moving it there would widen rights.
     widens: u32,
-    padding: u32,
+    /// How often the process was refused it before, this time included, where that is counted; else 0.
+    times: u32,
 }
 
 /// Answers for the current task and records the answer. Returns 0 or a negative errno.
@@ -119,9 +121,17 @@ fn ask(action: Action, object: Object, want: Access, widens: bool) -> bool {
         action: action as u32,
         want: u32::from(want.0),
         widens: u32::from(widens),
-        padding: 0,
+        times: 0,
     };
     decide_file(&raw const question) != 0
+}
+
+/// Records that a barred task was refused, for the `times`th time, an object that it has open.
+#[inline(always)]
+pub(super) fn record_open(dentry: usize, mnt: usize, want: Access, times: u32) {
+    let object = Object::file(dentry, mnt);
+    let question = Question { object, action: Action::Use as u32, want: u32::from(want.0), widens: 0, times };
+    decide_file(&raw const question);
 }
 
 /// Whether nothing names the object any more. A program without a name is no listed program.
@@ -145,12 +155,23 @@ fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
         Resolved::At(position) if executes && deleted(question.object.dentry as usize) => unnamed(position),
         Resolved::At(position) => (position, scan::decide(subject, buffer, position, want)),
         Resolved::Anonymous => unnamed(MAX_PATH as u32),
-        Resolved::Unresolvable => (MAX_PATH as u32, (Verdict::deny(Reason::Unresolvable), want)),
+        Resolved::Unresolvable => {
+            // Audit mode lets an unresolvable path through, a barred task never.
+            let reason = subject.barred.unwrap_or(Reason::Unresolvable);
+            (MAX_PATH as u32, (Verdict::deny(reason), want))
+        }
     };
     if emit::is_wanted(subject, verdict) {
         record(question, buffer.scratch(), position, verdict.packed(), u32::from(missing.0));
     }
     subject.stops(verdict)
+}
+
+/// What kind of object it is (`S_IFMT`): what has no path is known by that.
+#[inline(always)]
+fn kind_of(dentry: usize) -> u16 {
+    let inode = kread::word(dentry + offset!(dentry_inode));
+    kread::read::<u16>(inode + offset!(inode_mode)).unwrap_or(0) & S_IFMT
 }
 
 /// Records an answer about the path in `scratch`, null if there is none, at `position`.
@@ -173,6 +194,10 @@ extern "C" fn record(
     event.action = question.action as u16;
     event.access = question.want as u16;
     event.missing = if verdict.is_allow() { 0 } else { missing as u16 };
+    event.detail = question.times;
+    if question.times != 0 {
+        event.socket_type = kind_of(question.object.dentry as usize);
+    }
     let errno = if question.widens == 0 { EACCES } else { EXDEV };
     event.errno = if stops { errno } else { 0 };
     let ring = emit::ring_for(&subject, verdict);

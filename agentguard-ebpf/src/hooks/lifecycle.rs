@@ -8,6 +8,7 @@ use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use crate::emit::{self, FACT, Ring};
+use crate::maps::{counts, records};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task, was_io_worker};
 use crate::{atomic, kread, offset};
@@ -37,7 +38,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
     }
     tag_task(child, subject.tag);
-    if !subject.invocation.is_null() {
+    if !subject.invocation.is_null() && counts() {
         // SAFETY: a live map value, aligned for u64.
         unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, 1) };
     }
@@ -48,11 +49,22 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Both levels: what the task now runs.
+/// Level `compat`: what the task now runs.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn executed(ctx: BtfTracePointContext) -> i32 {
+    record_execution(ctx.arg::<*const u8>(2) as usize)
+}
+
+/// Level `lsm`: the same. Not at the tracepoint, which newer kernels skip when another task on the processor is in it.
+#[lsm(hook = "bprm_committed_creds")]
+pub fn bprm_committed(ctx: LsmContext) -> i32 {
+    super::tools::switch();
+    record_execution(ctx.arg::<*const u8>(0) as usize)
+}
+
+#[inline(always)]
+fn record_execution(bprm: usize) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
-    let bprm: usize = ctx.arg::<*const u8>(2) as usize;
     let file = kread::word(bprm + offset!(bprm_file));
     let at = file + offset!(file_path);
     let mut event = emit::header(&subject, Action::Executed, FACT);
@@ -81,12 +93,17 @@ pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
     // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon
     // reads last finds no task left.
-    event.seq = emit::sequence(&subject);
-    if !subject.invocation.is_null() {
+    let records = records();
+    if records {
+        event.seq = emit::sequence(&subject);
+    }
+    if !subject.invocation.is_null() && counts() {
         // SAFETY: a live map value, aligned for u64.
         unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, u64::MAX) };
     }
-    emit::numbered(&subject, Ring::Events, &mut event);
+    if records {
+        emit::numbered(&subject, Ring::Events, &mut event);
+    }
     0
 }
 
@@ -95,6 +112,9 @@ pub fn exited(_ctx: BtfTracePointContext) -> i32 {
 pub fn kill_barred(_ctx: BtfTracePointContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let Some(reason) = subject.barred else { return 0 };
+    if subject.is_frozen() {
+        return 0; // on its way to a stop
+    }
     // SAFETY: the helper has no preconditions; it signals the current task.
     if unsafe { bpf_send_signal(SIGKILL) } == 0 {
         let mut event = emit::header(&subject, Action::Kill, Verdict::deny(reason));

@@ -2,14 +2,18 @@
 
 mod attributes;
 mod audit;
+mod census;
 mod file;
 mod ipc;
 mod lifecycle;
 mod memory;
 mod net;
+mod open;
 mod path;
+mod preemption;
 mod privilege;
 mod received;
 mod routes;
 mod socket;
+mod tools;
 mod unix;

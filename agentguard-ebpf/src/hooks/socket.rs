@@ -4,17 +4,21 @@ use core::ffi::c_void;
 
 use agentguard_common::counter::Counter;
 use agentguard_common::event::Action;
+use agentguard_common::file::Access;
 use agentguard_common::net::{Address, IPPROTO_TCP, NetFacts, NetOp};
 use agentguard_common::policy::privilege::RAW_SOCKET;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use super::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, expressible, own, protocol, refuse_family, stopped};
+use super::open::{noticed, refuse_socket};
 use super::routes::decide_controls;
 use crate::emit::{self, EPERM};
 use crate::maps::count;
 use crate::subject::{Subject, current_task, tag_of};
 use crate::{kread, offset};
+
+const AF_NETLINK: u16 = 16;
 
 /// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made.
 #[lsm(hook = "socket_post_create")]
@@ -139,21 +143,24 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let sock = ctx.arg::<*const u8>(0) as usize;
     let message = ctx.arg::<*const u8>(1) as usize;
+    let name = kread::word(message + offset!(msghdr_name));
+    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
+    let sk = kread::word(sock + offset!(socket_sk));
+    let family = kread::read::<u16>(sk + offset!(sk_family));
+    let addressed = name != 0 && len != 0 && family != Some(AF_NETLINK);
+    if subject.barred.is_some() {
+        if !addressed {
+            return refuse_socket(subject.tag, sk, Access::WRITE);
+        }
+        if noticed(subject.tag, sk, Access::WRITE).is_none() {
+            return emit::outcome(true, EPERM);
+        }
+    }
     let refused = decide_controls(message);
     if refused != 0 {
         return refused;
     }
-    let name = kread::word(message + offset!(msghdr_name));
-    if name == 0 {
-        let barred = subject.barred.is_some();
-        return emit::outcome(barred && refuse_family(&subject, Action::Use, 0, 0), EPERM);
-    }
-    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
-    if len == 0 {
-        return 0;
-    }
-    let family = kread::read::<u16>(kread::word(sock + offset!(socket_sk)) + offset!(sk_family));
-    if family == Some(16) {
+    if !addressed {
         return 0; // netlink: allowed families are decided at socket_create
     }
     lsm_address(&subject, NetOp::Connect, sock, name, len)

@@ -28,6 +28,12 @@ pub(super) async fn send(socket: &Path, path: &str, body: Option<Vec<u8>>) -> Re
     Ok(sender.send_request(request).await?)
 }
 
+/// A segment of a path, with everything escaped that a path gives a meaning (RFC 3986).
+pub(super) fn escaped(segment: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    segment.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 /// One call: JSON out, JSON back, a refusal as an error with its hint.
 pub(super) fn call<T: DeserializeOwned>(
     socket: &Path,
@@ -67,7 +73,9 @@ pub(super) fn stream(socket: &Path, path: &str, mut sink: impl FnMut(&[u8]) -> R
     super::runtime()?.block_on(async {
         let response = send(socket, path, None).await?;
         if !response.status().is_success() {
-            bail!("{}: only root may read events", response.status());
+            let bytes = response.into_body().collect().await?.to_bytes();
+            let problem = serde_json::from_slice::<Problem>(&bytes).context("the daemon's answer")?;
+            bail!("{}", text(&problem));
         }
         let mut body = response.into_body();
         while let Some(frame) = body.frame().await {

@@ -26,7 +26,7 @@ pub(super) fn print(socket: &Path) -> Result<()> {
         return Ok(());
     }
     say!("daemon: none listens at {}", socket.display())?;
-    let (kernel, why) = Kernel::best()?;
+    let (kernel, why) = Kernel::best(None)?;
     say!("level: {} (programs loaded, attached, and a tagged child was refused)", kernel.level().name())?;
     say_why(why.as_deref())?;
     if !kernel.missing.is_empty() {

@@ -45,16 +45,26 @@ pub(super) fn ps(socket: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn revoke(socket: &Path, selector: Selector, kill: bool) -> Result<()> {
-    let Selector { invocation, agent, principal, all } = selector;
-    let revoked: Revoked =
-        client::call(socket, "/v1/revoke", Some(&Revoke { invocation, agent, principal, all, kill }))?;
+pub(super) fn revoke(socket: &Path, arguments: super::Revoke) -> Result<()> {
+    let super::Revoke { selector: Selector { invocation, agent, principal, policy, all }, kill, freeze } =
+        arguments;
+    let request = Revoke { invocation, agent, principal, policy, all, kill, freeze };
+    let revoked: Revoked = client::call(socket, "/v1/revoke", Some(&request))?;
     for id in &revoked.invocations {
         say!("revoked {id}")?;
     }
-    let killed = revoked.killed_us.map_or_else(String::new, |us| {
-        format!("; {} processes killed, none left after {us:.0} us", revoked.killed)
-    });
+    for id in &revoked.leftovers {
+        say!("revoked before, and not gone: {id}")?;
+    }
+    let fate = match (revoked.killed_us, revoked.frozen_us) {
+        (Some(us), _) => format!("{} processes killed, none left after {us:.0} us", revoked.killed),
+        (None, Some(us)) => format!("{} processes frozen, every thread after {us:.0} us", revoked.frozen),
+        (None, None) => String::new(),
+    };
+    if revoked.invocations.is_empty() {
+        return say!("{fate}");
+    }
     let us = revoked.store_us;
-    say!("every request is refused since {us:.0} us after the call reached the daemon{killed}")
+    let fate = if fate.is_empty() { fate } else { format!("; {fate}") };
+    say!("every request is refused since {us:.0} us after the call reached the daemon{fate}")
 }

@@ -1,11 +1,14 @@
 //! The command line: raw arguments, then a validated request, then the work.
 
+mod authority;
 mod client;
 mod doctor;
 mod events;
 mod list;
 pub mod output;
+mod policy;
 mod run;
+mod versions;
 
 use std::path::PathBuf;
 
@@ -13,7 +16,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::daemon::Config;
-use crate::kernel::Level;
+use crate::kernel::{Level, pins};
 
 /// Kernel-enforced identity, policy and evidence for AI agents.
 #[derive(Debug, Parser)]
@@ -25,6 +28,12 @@ pub struct Cli {
     /// Event log (JSON lines).
     #[arg(long, global = true, default_value = "/var/lib/agentguard/events.jsonl")]
     event_log: PathBuf,
+    /// State database of the daemon.
+    #[arg(long, global = true, default_value = "/var/lib/agentguard/state.db")]
+    state: PathBuf,
+    /// Where the daemon pins what outlives it, on a BPF file system.
+    #[arg(long, global = true, default_value = pins::DEFAULT)]
+    pins: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,6 +52,28 @@ enum Command {
     },
     /// Take an invocation's authority away, at once.
     Revoke(Revoke),
+    /// Move the end of an invocation's life, as far as its policy allows.
+    Extend {
+        /// Invocation id, as in `agentguard ps`.
+        invocation: String,
+        /// Time to live from now on, such as 90s, 15m, 8h.
+        #[arg(long)]
+        ttl: String,
+    },
+    /// Say who the caller is: the invocation that it runs as.
+    Whoami {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether a running invocation may do something, and by which rule.
+    Explain(authority::Explain),
+    /// Detach everything from the kernel and remove what is pinned. Nothing is enforced any more then.
+    Uninstall {
+        /// Also while invocations are enforced.
+        #[arg(long)]
+        force: bool,
+    },
     /// Print events.
     Events {
         /// Go on with events as they come (needs the daemon).
@@ -54,7 +85,7 @@ enum Command {
     },
     /// Work with policy documents.
     #[command(subcommand)]
-    Policy(Policy),
+    Policy(policy::Policy),
     /// Say what this machine can enforce, and why not more, by trying.
     Doctor(Doctor),
 }
@@ -79,6 +110,9 @@ struct Daemon {
     /// End when the last invocation has ended.
     #[arg(long)]
     ephemeral: bool,
+    /// Group whose members administer, beside root [default: agentguard, where there is one].
+    #[arg(long)]
+    operators: Option<String>,
     /// Write a byte to this file descriptor once the socket accepts.
     #[arg(long, hide = true)]
     ready_fd: Option<i32>,
@@ -95,6 +129,9 @@ struct Selector {
     /// Every run for this principal.
     #[arg(long)]
     principal: Option<String>,
+    /// Every run under a policy of this name.
+    #[arg(long)]
+    policy: Option<String>,
     /// Everything.
     #[arg(long)]
     all: bool,
@@ -104,20 +141,20 @@ struct Selector {
 struct Revoke {
     #[command(flatten)]
     selector: Selector,
-    /// Kill the processes too (always done at level compat).
+    /// Kill the processes too (done at level compat unless --freeze), also those left of what was revoked before.
     #[arg(long)]
     kill: bool,
+    /// Stop the processes instead, and leave them there: `revoke --kill` ends them later.
+    #[arg(long, conflicts_with = "kill")]
+    freeze: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum Policy {
-    /// Check a document: syntax, globs, addresses, includes, and what each level can enforce.
-    Check {
-        file: PathBuf,
-        /// Also list where level compat is stricter than the policy on this machine.
-        #[arg(long)]
-        notes: bool,
-    },
+/// Where a daemon that `run` starts finds and leaves things.
+struct Places {
+    socket: PathBuf,
+    events: PathBuf,
+    state: PathBuf,
+    pins: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -141,7 +178,11 @@ impl Cli {
     /// Exit status when [`main`] fails: `run` keeps clear of what the command itself may say.
     #[must_use]
     pub const fn failure_status(&self) -> u8 {
-        if matches!(self.command, Command::Run(_)) { run::REFUSED } else { 1 }
+        match &self.command {
+            Command::Run(_) => run::REFUSED,
+            Command::Policy(policy) => policy.failure_status(),
+            _ => 1,
+        }
     }
 }
 
@@ -158,20 +199,31 @@ pub fn main(cli: Cli) -> Result<()> {
 
 fn execute(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Run(run) => run.execute(&cli.socket, &cli.event_log),
+        Command::Run(run) => {
+            let places =
+                Places { socket: cli.socket, events: cli.event_log, state: cli.state, pins: cli.pins };
+            run.execute(&places)
+        }
         Command::Daemon(daemon) => {
             let config = Config {
                 socket: cli.socket,
                 events: cli.event_log,
                 level: daemon.level.into(),
                 ephemeral: daemon.ephemeral,
+                state: cli.state,
+                pins: cli.pins,
+                operators: daemon.operators,
             };
             crate::daemon::run(&config, || ready(daemon.ready_fd))
         }
         Command::Ps { json } => list::ps(&cli.socket, json),
-        Command::Revoke(revoke) => list::revoke(&cli.socket, revoke.selector, revoke.kill),
+        Command::Revoke(revoke) => list::revoke(&cli.socket, revoke),
+        Command::Extend { invocation, ttl } => authority::extend(&cli.socket, &invocation, &ttl),
+        Command::Whoami { json } => authority::whoami(&cli.socket, json),
+        Command::Explain(explain) => explain.execute(&cli.socket),
+        Command::Uninstall { force } => authority::uninstall(&cli.socket, &cli.pins, force),
         Command::Events { follow, json } => events::print(&cli.socket, &cli.event_log, follow, json),
-        Command::Policy(Policy::Check { file, notes }) => run::check(&file, notes),
+        Command::Policy(policy) => policy.execute(&cli.socket),
         Command::Doctor(Doctor { programs: true, level, json }) => doctor::programs(level.into(), json),
         Command::Doctor(_) => doctor::print(&cli.socket),
     }

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::output::{self, say};
-use super::{LevelChoice, client};
+use super::output;
+use super::{LevelChoice, Places, client};
 use crate::daemon::api::{Start, Started};
 use crate::kernel::Level;
 use crate::launch::{capabilities, environment, identity, inherited, landlock, mask};
@@ -27,7 +27,7 @@ const NOT_FOUND: i32 = 127;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Policy: a shipped name or a file.
+    /// Policy: a file, or the name of one that was pushed or is shipped.
     #[arg(long, default_value = "coding-agent")]
     policy: String,
     /// On whose behalf; the invoking user by default.
@@ -36,7 +36,10 @@ pub(super) struct Run {
     /// The agent's name; the command's by default.
     #[arg(long)]
     agent: Option<String>,
-    /// What the run is for.
+    /// What the run is for, by whoever hands out work: a ticket, a job.
+    #[arg(long, default_value = "")]
+    task: String,
+    /// What the run is for, in words.
     #[arg(long, default_value = "")]
     purpose: String,
     /// Time to live, such as 90s, 15m, 8h; the policy's ttl is the most.
@@ -58,7 +61,7 @@ pub(super) struct Run {
 }
 
 /// Seconds of a duration such as `90s`, `15m`, `8h`, `2d`.
-fn seconds(text: &str) -> Result<u64> {
+pub(super) fn seconds(text: &str) -> Result<u64> {
     let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
     let n: u64 = number.parse().with_context(|| format!("--ttl {text:?}; hint: 90s, 15m, 8h"))?;
     let factor = match unit {
@@ -71,19 +74,32 @@ fn seconds(text: &str) -> Result<u64> {
     n.checked_mul(factor).with_context(|| format!("--ttl {text:?} is too long"))
 }
 
-/// The policy's text: a file, or a shipped policy.
-fn document(name: &str) -> Result<(String, String)> {
-    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
-        let text = std::fs::read_to_string(name).with_context(|| format!("policy {name}"))?;
-        return Ok((name.to_owned(), text));
-    }
-    match policy::builtin(name) {
-        Some(text) => Ok((name.to_owned(), text.to_owned())),
+/// The principal of an agent that root starts for the user who called sudo. An agent's own agents act for whom it acts.
+fn by_sudo(run_as: &identity::RunAs) -> Option<String> {
+    let nested = std::env::var_os("AGENTGUARD_INVOCATION").is_some();
+    let other = run_as.uid != nix::unistd::getuid().as_raw();
+    (other && !nested).then(|| format!("user:{}", run_as.user))
+}
+
+/// The text of a file, or of a shipped policy.
+pub(super) fn text(name: &str) -> Result<(String, String)> {
+    let (name, text) = document(name)?;
+    match text.or_else(|| policy::builtin(&name).map(str::to_owned)) {
+        Some(text) => Ok((name, text)),
         None => {
             let names: Vec<_> = policy::builtin_names().into_iter().collect();
             bail!("no shipped policy is called {name:?}; hint: one of {names:?}, or a file")
         }
     }
+}
+
+/// The policy's name, and its text if that is a file.
+fn document(name: &str) -> Result<(String, Option<String>)> {
+    if name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") {
+        let text = std::fs::read_to_string(name).with_context(|| format!("policy {name}"))?;
+        return Ok((name.to_owned(), Some(text)));
+    }
+    Ok((name.to_owned(), None))
 }
 
 impl Run {
@@ -99,6 +115,7 @@ impl Run {
         Ok(Start {
             policy_name,
             policy,
+            task: self.task.clone(),
             variables: policy::Variables {
                 home: run_as.home.to_string_lossy().into_owned(),
                 workspace: workspace.to_str().context("the workspace's path is not UTF-8")?.to_owned(),
@@ -107,7 +124,7 @@ impl Run {
                 tmp: "/tmp".into(),
             },
             agent: self.agent.clone().unwrap_or_else(|| program.into_owned()),
-            principal: self.principal.clone().unwrap_or_else(|| format!("user:{}", run_as.user)),
+            principal: self.principal.clone().or_else(|| by_sudo(run_as)),
             purpose: self.purpose.clone(),
             ttl_s: self.ttl.as_deref().map(seconds).transpose()?,
             level: self.level.into(),
@@ -115,11 +132,12 @@ impl Run {
         })
     }
 
-    pub(super) fn execute(self, socket: &Path, log: &Path) -> Result<()> {
+    pub(super) fn execute(self, places: &Places) -> Result<()> {
         let run_as = identity::invoking_user(self.user.as_deref())?;
         let request = self.start(&run_as)?;
+        let socket = &places.socket;
         if std::os::unix::net::UnixStream::connect(socket).is_err() {
-            start_daemon(socket, log, self.level.into())?;
+            start_daemon(places, self.level.into())?;
         }
         let started: Started = client::call(socket, "/v1/invocations", Some(&request))?;
         output::note(format_args!(
@@ -178,19 +196,23 @@ fn which(name: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
 }
 
 /// Starts a daemon that lives as long as there are invocations, detached from this process tree.
-fn start_daemon(socket: &Path, log: &Path, level: Option<Level>) -> Result<()> {
+fn start_daemon(places: &Places, level: Option<Level>) -> Result<()> {
     // SAFETY: no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         bail!(
             "no daemon listens at {}, and only root can start one; hint: sudo agentguard daemon",
-            socket.display()
+            places.socket.display()
         );
     }
     let (mut ready, writer) = std::io::pipe()?;
     let fd = writer.as_raw_fd();
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--socket").arg(std::path::absolute(socket)?);
-    command.arg("--event-log").arg(std::path::absolute(log)?);
+    let Places { socket, events, state, pins } = places;
+    for (option, path) in
+        [("--socket", socket), ("--event-log", events), ("--state", state), ("--pins", pins)]
+    {
+        command.arg(option).arg(std::path::absolute(path)?);
+    }
     command.args(["daemon", "--ephemeral", "--ready-fd", &fd.to_string()]);
     command.args(["--level", level.map_or("auto", Level::name)]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
@@ -214,38 +236,6 @@ fn start_daemon(socket: &Path, log: &Path, level: Option<Level>) -> Result<()> {
     let mut byte = [0];
     if ready.read(&mut byte)? != 1 {
         bail!("the daemon did not start (its message is above)");
-    }
-    Ok(())
-}
-
-/// `policy check`: against this machine, for the invoking user and the current directory.
-pub(super) fn check(file: &Path, notes: bool) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let user = identity::invoking_user(None)?;
-    let variables = policy::Variables {
-        home: user.home.to_string_lossy().into_owned(),
-        workspace: std::env::current_dir().context("the current directory")?.to_string_lossy().into_owned(),
-        user: user.user,
-        uid: user.uid,
-        tmp: "/tmp".into(),
-    };
-    let policy = policy::load(&file.display().to_string(), &text, &variables)?;
-    let compiled = policy::compile::compile(&policy)?;
-    say!(
-        "{}: ok, {} file rules, {} network rules, {} states, {} bytes of table, {}",
-        policy.name,
-        policy.files.len(),
-        policy.network.len(),
-        compiled.header.states_len,
-        compiled.words.len() * 4,
-        policy.digest
-    )?;
-    let plan = landlock::plan(&policy);
-    for u in plan.unenforceable {
-        say!("level compat cannot enforce {}:{}: {}: {}", u.rule.document, u.rule.line, u.text, u.why)?;
-    }
-    for note in plan.notes.iter().filter(|_| notes) {
-        say!("level compat is stricter: {note}")?;
     }
     Ok(())
 }

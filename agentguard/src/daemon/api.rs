@@ -1,96 +1,234 @@
 //! What crosses the control socket: HTTP/1.1 with JSON bodies, NDJSON for streams.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::event::record::Step;
 use crate::kernel::Level;
 use crate::policy::Variables;
 use crate::policy::model::Policy;
 
-/// `POST /v1/invocations`: make the calling process an agent run.
-#[derive(Debug, Serialize, Deserialize)]
+/// Makes the calling process an agent run: the first of a chain, or below the one that the caller is already.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
-    /// Name for messages.
+    /// A policy that was pushed or is shipped; with `policy`, a name for messages.
     pub policy_name: String,
-    /// The policy document (YAML).
-    pub policy: String,
+    /// A policy document (YAML) to use instead of one that the daemon has.
+    pub policy: Option<String>,
     pub variables: Variables,
     pub agent: String,
-    pub principal: String,
+    /// On whose behalf, such as `user:alice`; the caller itself by default. Only operators may name others.
+    pub principal: Option<String>,
+    /// What the run is for, by whoever hands out work: a ticket, a job.
+    #[serde(default)]
+    pub task: String,
+    #[serde(default)]
     pub purpose: String,
     /// Seconds to live; the policy's `ttl` is the most.
     pub ttl_s: Option<u64>,
     /// The level the caller insists on.
     pub level: Option<Level>,
+    #[serde(default)]
     pub allow_degraded: bool,
 }
 
 /// The identity the caller now has.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Started {
     pub invocation: String,
     pub level: Level,
+    /// The policy as it was read.
+    #[schema(value_type = Object)]
     pub policy: Policy,
     pub degraded: bool,
 }
 
-/// One line of `ps`.
-#[derive(Debug, Serialize, Deserialize)]
+/// An invocation.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
     pub invocation: String,
     pub agent: String,
     pub principal: String,
+    pub task: String,
     pub purpose: String,
+    /// Whether it is the identity of a tool of the last of these.
+    pub tool: bool,
+    /// Who handed authority on to it, the first one first.
+    pub delegation: Vec<Step>,
     pub policy: String,
+    pub policy_digest: String,
+    /// Version of the policy in the daemon's store, if it is from there.
+    pub policy_version: Option<i64>,
     pub level: Level,
+    pub degraded: bool,
+    /// `active`, `revoked`, `expired` or `ended`.
     pub state: String,
+    /// The process that it began with.
     pub pid: u32,
     pub uid: u32,
+    /// Tasks (threads) that live.
     pub tasks: u64,
     pub denied: u64,
     pub events: u64,
+    /// Events that found no room.
     pub lost: u64,
     /// Seconds left; absent when it never expires.
     pub expires_in_s: Option<u64>,
 }
 
-/// `POST /v1/revoke`: exactly one selector.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// Takes authority away: exactly one selector.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     pub invocation: Option<String>,
     pub agent: Option<String>,
     pub principal: Option<String>,
+    /// Everything that runs under a policy of this name.
+    pub policy: Option<String>,
     #[serde(default)]
     pub all: bool,
     /// Kill the processes too (always at level `compat`).
     #[serde(default)]
     pub kill: bool,
+    /// Stop the processes instead. They stay until they are killed, or continued by who may signal them.
+    #[serde(default)]
+    pub freeze: bool,
 }
 
 /// What a revoke did.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Revoked {
+    /// Those that were active until now.
     pub invocations: Vec<String>,
+    /// Those that lost their authority before, and of which processes lived still.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
     /// Microseconds from the first store to the last one: from then on every request is refused.
     pub store_us: f64,
     /// Microseconds from the first store until no process was left, when they were killed.
     pub killed_us: Option<f64>,
     pub killed: usize,
+    /// Microseconds from the first store until every thread was stopped, when they were frozen.
+    #[serde(default)]
+    pub frozen_us: Option<f64>,
+    #[serde(default)]
+    pub frozen: usize,
 }
 
-/// `GET /v1/status`.
-#[derive(Debug, Serialize, Deserialize)]
+/// Moves the end of an invocation's life.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extend {
+    /// Seconds from now.
+    pub ttl_s: u64,
+}
+
+/// When it ends now.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Extended {
+    pub invocation: String,
+    /// Absent when it never expires.
+    pub expires_in_s: Option<u64>,
+    /// The policy, or the invocation that it comes from, let it have less than was asked for.
+    pub bounded: bool,
+}
+
+/// A new version of a policy.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// Name of the document for messages.
+    pub file: String,
+    /// The document (YAML); its `metadata.name` is the policy's name.
+    pub document: String,
+}
+
+/// Goes back to an earlier version.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The version; by default the last one that differs from the newest.
+    pub version: Option<i64>,
+}
+
+/// A version of a policy.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionListed {
+    pub name: String,
+    /// Counted from 1.
+    pub version: i64,
+    pub digest: String,
+    /// UTC, RFC 3339.
+    pub pushed: String,
+    /// The UID that pushed it.
+    pub pushed_by: u32,
+}
+
+/// A version with its text.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionShown {
+    #[serde(flatten)]
+    pub version: VersionListed,
+    pub document: String,
+}
+
+/// What a push did.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pushed {
+    pub version: VersionListed,
+    /// Running invocations to which it applies from now on.
+    pub switched: Vec<String>,
+    /// Those of them whose rules for files, exec and privileges stay as they were, because the level can't change them.
+    pub partial: Vec<String>,
+}
+
+/// Would this be allowed?
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    pub invocation: String,
+    /// `read`, `write`, `create`, `delete`, `exec`, `link`, `connect` or `bind`; several of a file with commas.
+    pub operation: String,
+    /// An absolute path, `@name` of an abstract socket, or `ADDRESS:PORT`.
+    pub object: String,
+    /// For addresses: `tcp` (the default), `udp`, or a number.
+    pub protocol: Option<String>,
+}
+
+/// The answer, by the code that decides in the kernel.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Explained {
+    /// `allow`, `deny` or `ask`.
+    pub decision: String,
+    /// Why: a rule, no rule, or the invocation's state.
+    pub reason: String,
+    /// The policy of the chain that decided.
+    pub policy: String,
+    /// The rule as written.
+    pub rule: String,
+    pub document: Option<String>,
+    pub line: Option<u32>,
+    /// Whether the policy only records: the kernel lets everything through that the invocation's state does not bar.
+    pub audit: bool,
+    /// The tool that executing the object would lead to.
+    pub tool: Option<String>,
+}
+
+/// How the daemon is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     pub level: Level,
     /// Why not a higher level.
     pub why: Option<String>,
+    pub invocations: usize,
+    /// Failures counted in the kernel; each denied its request.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 
 /// Body of every refusal.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     pub error: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

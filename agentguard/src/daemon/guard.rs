@@ -9,9 +9,6 @@ use super::Config;
 use crate::policy::glob;
 use crate::policy::model::{Effect, FileRule, RuleSource};
 
-/// Where programs, links and maps are pinned.
-const PINS: &str = "/sys/fs/bpf/agentguard";
-
 /// The path as the kernel sees it: without symbolic links. The file itself need not be there yet.
 fn resolved(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)?;
@@ -31,8 +28,8 @@ pub(super) fn rules(config: &Config) -> Result<Vec<FileRule>> {
         let shown = path.display().to_string();
         path.into_os_string().into_string().ok().with_context(|| format!("{shown} is not UTF-8"))
     };
-    let rule = |path: &str, below: bool, access| FileRule {
-        effect: Effect::Deny,
+    let rule = |effect, path: &str, below: bool, access| FileRule {
+        effect,
         glob: glob::escape(path) + if below { "/**" } else { "" },
         access,
         source: RuleSource {
@@ -42,10 +39,17 @@ pub(super) fn rules(config: &Config) -> Result<Vec<FileRule>> {
         },
     };
     let program = std::env::current_exe().context("the path of this program")?;
+    let socket = text(resolved(&config.socket)?)?;
+    let state = text(resolved(&config.state)?)?;
+    let pins = text(std::path::absolute(&config.pins)?)?;
     Ok(vec![
-        rule(&text(resolved(&config.socket)?)?, false, changing),
-        rule(&text(resolved(&config.events)?)?, false, Access::ALL),
-        rule(&text(program)?, false, changing),
-        rule(PINS, true, changing), // reading one needs bpf(2)
+        rule(Effect::Allow, &socket, false, Access::CONNECT), // to ask who it is, and to hand its authority on
+        rule(Effect::Deny, &socket, false, changing),
+        rule(Effect::Deny, &text(resolved(&config.events)?)?, false, Access::ALL),
+        rule(Effect::Deny, &text(program)?, false, changing),
+        rule(Effect::Deny, &pins, true, changing), // reading one needs bpf(2)
+        rule(Effect::Deny, &state, false, Access::ALL),
+        rule(Effect::Deny, &format!("{state}-wal"), false, Access::ALL),
+        rule(Effect::Deny, &format!("{state}-shm"), false, Access::ALL),
     ])
 }

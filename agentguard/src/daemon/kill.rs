@@ -1,73 +1,97 @@
-//! Ending the processes of barred invocations.
+//! Ending or stopping the processes of barred invocations.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agentguard_common::invocation::Tag;
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::Daemon;
+use crate::kernel::census::{self, Tagged};
 use crate::kernel::pidfd_open;
 
-/// How long a kill may take before it is reported as failed.
+/// How long either may take before it is reported as failed.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest pause between two looks. A pause lets the signalled ones run to where they notice.
+const PAUSE: Duration = Duration::from_millis(2);
 
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
-}
-
-/// Whether any thread still runs: the first one may be a zombie long before the others end.
-fn lives(pid: u32) -> bool {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks.map(|task| task_state(&task.path())).any(|state| !matches!(state, Some('Z' | 'X') | None))
-}
-
-/// The state letter of a thread (`proc_pid_stat(5)`); its name before it may contain anything.
-fn task_state(task: &Path) -> Option<char> {
-    let stat = std::fs::read(task.join("stat")).ok()?;
-    String::from_utf8_lossy(&stat).rsplit(')').next()?.trim_start().chars().next()
+/// The processes that `tasks` are threads of.
+fn processes(tasks: &[Tagged]) -> BTreeSet<u32> {
+    tasks.iter().map(|task| task.tgid).collect()
 }
 
 impl Daemon {
+    /// The live tasks of `tags`.
+    pub(super) fn live(&self, tags: &[Tag]) -> Result<Vec<Tagged>> {
+        let mut all = self.kernel().census()?;
+        all.retain(|task| tags.contains(&task.tag));
+        Ok(all)
+    }
+
     /// Kills every process that carries one of `tags`, also ones being forked meanwhile. Returns how many
     /// there were.
     ///
     /// # Errors
     /// When processes are left after the deadline.
     pub(super) fn kill(&self, tags: &[Tag]) -> Result<usize> {
-        let start = Instant::now();
         self.kernel().arm_kill(true)?;
-        let mut killed = HashSet::new();
-        let result = loop {
-            let mut found = 0;
-            for pid in processes() {
-                let Ok(pidfd) = pidfd_open(pid) else { continue };
-                let tag = self.kernel().tag_of(pidfd.as_fd());
-                if tag.is_some_and(|t| tags.contains(&t)) && lives(pid) {
-                    found += 1;
-                    // SAFETY: a system call with an fd and no memory arguments.
-                    let sent = unsafe {
-                        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, 0, 0)
-                    };
-                    if sent == 0 {
-                        killed.insert(pid);
-                    }
+        let killed = self.pursue(tags, libc::SIGKILL, processes);
+        self.kernel().arm_kill(false)?;
+        let (killed, left) = killed?;
+        ensure!(left.is_empty(), "{} processes are still there after {DEADLINE:?}", left.len());
+        Ok(killed.len())
+    }
+
+    /// Stops every process that carries one of `tags`, also ones being forked meanwhile. Returns how many there are.
+    ///
+    /// # Errors
+    /// When some still run after the deadline.
+    pub(super) fn freeze(&self, tags: &[Tag]) -> Result<usize> {
+        let (_, left) = self.pursue(tags, libc::SIGSTOP, |live| processes(&census::running(live)))?;
+        ensure!(left.is_empty(), "{} processes still run after {DEADLINE:?}", left.len());
+        Ok(processes(&self.live(tags)?).len())
+    }
+
+    /// Sends `signal` to the processes that `due` names among the live tasks of `tags`, until it names none. Returns those
+    /// that got it, and those that were due to the last.
+    ///
+    /// None are left when two looks in a row say so: a look goes through the process ids from below, and one that is made
+    /// behind it while its parent, which is still ahead, ends would be seen by neither.
+    fn pursue(
+        &self,
+        tags: &[Tag],
+        signal: i32,
+        due: impl Fn(&[Tagged]) -> BTreeSet<u32>,
+    ) -> Result<(BTreeSet<u32>, BTreeSet<u32>)> {
+        let give_up = Instant::now() + DEADLINE;
+        let mut reached = BTreeSet::new();
+        let (mut clear, mut pause) = (0, Duration::from_micros(20));
+        loop {
+            let left = due(&self.live(tags)?);
+            clear = if left.is_empty() { clear + 1 } else { 0 };
+            if clear == 2 || Instant::now() > give_up {
+                return Ok((reached, left));
+            }
+            for pid in &left {
+                if self.send(*pid, tags, signal) {
+                    reached.insert(*pid);
                 }
             }
-            if found == 0 {
-                break Ok(killed.len());
+            if !left.is_empty() {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSE);
             }
-            if start.elapsed() > DEADLINE {
-                break Err(found);
-            }
-        };
-        self.kernel().arm_kill(false)?;
-        match result {
-            Ok(killed) => Ok(killed),
-            Err(left) => bail!("{left} processes are still there after {DEADLINE:?}"),
         }
+    }
+
+    /// Signals process `pid` if it still is one of `tags`; another may have its id by now.
+    fn send(&self, pid: u32, tags: &[Tag], signal: i32) -> bool {
+        let Ok(pidfd) = pidfd_open(pid) else { return false };
+        if !self.kernel().tag_of(pidfd.as_fd()).is_some_and(|tag| tags.contains(&tag)) {
+            return false;
+        }
+        // SAFETY: a system call with an fd and no memory arguments.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) == 0 }
     }
 }

@@ -1,21 +1,33 @@
 //! The daemon: issues identities, publishes policies, revokes, and turns events into records.
 
+mod adopt;
 pub mod api;
+mod catalogue;
+mod explain;
 mod guard;
 mod kill;
+mod ledger;
+mod life;
+mod policies;
 mod recorder;
 pub mod registry;
+mod revoke;
+pub mod seen;
 mod server;
 mod start;
+mod store;
+mod tools;
+mod untraced;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentguard_common::invocation::{self as wire, Tag};
+use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES};
 use anyhow::{Context as _, Result};
-use registry::{Registry, State};
+use registry::Registry;
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::event::Ring;
 use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
 use crate::policy::model::FileRule;
@@ -25,24 +37,42 @@ use crate::policy::model::FileRule;
 pub struct Config {
     pub socket: PathBuf,
     pub events: PathBuf,
+    /// The state database.
+    pub state: PathBuf,
+    /// Directory on the BPF file system for what must outlive the daemon.
+    pub pins: PathBuf,
     /// The level to insist on; `None` takes the best.
     pub level: Option<Level>,
     /// End when the last invocation has ended.
     pub ephemeral: bool,
+    /// Group whose members administer, beside root.
+    pub operators: Option<String>,
 }
 
-/// Shared state.
+/// Shared state. Where several are locked: kernel, registry, catalogue, in this order.
 pub struct Daemon {
     kernel: Mutex<Kernel>,
     registry: Mutex<Registry>,
+    catalogue: Mutex<catalogue::Catalogue>,
+    store: store::Store,
     recorder: recorder::Recorder,
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
+    /// Identifies this uptime of the machine.
+    boot: String,
     /// Rules of every policy, for the daemon's own files.
     guard: Vec<FileRule>,
+    /// Whose members administer, beside root.
+    operators: Option<u32>,
+    /// One policy is pushed at a time.
+    pushing: Mutex<()>,
+    /// Whether the kernel's counts of tasks agree with what lives.
+    looks: untraced::Looks,
     /// An invocation ended, or was refused.
     ended: Notify,
+    /// The last invocation ended.
+    quiet: Notify,
     /// Set once the daemon is to end.
     stopping: watch::Sender<bool>,
 }
@@ -71,115 +101,87 @@ impl Daemon {
         self.recorder.write(&record);
     }
 
-    /// Marks and records an active invocation whose authority was taken. False when it is not active.
-    fn barred(&self, tag: Tag, state: State, action: &str) -> bool {
-        let mut registry = self.registry();
-        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else {
-            return false;
-        };
-        invocation.state = state;
-        let mut record = invocation.record();
-        drop(registry);
-        "deny".clone_into(&mut record.decision);
-        state.name().clone_into(&mut record.reason);
-        self.note(record, action);
-        true
-    }
-
-    /// Names the state that an invocation past its time is in already. True the first time.
-    fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
-        let expired = self.barred(tag, State::Expired, "expire");
-        if expired {
-            kernel.set_state(tag.slot, wire::state::EXPIRED);
-        }
-        expired
-    }
-
-    /// Marks an invocation whose last task is gone, once all it did is recorded. `at_ns` is the time of its last event.
-    fn end_if_over(&self, tag: Tag, at_ns: u64) {
-        let kernel = self.kernel();
-        let slot = kernel.invocation(tag.slot);
-        if slot.generation != tag.generation || slot.tasks != 0 {
-            return;
-        }
-        if at_ns >= slot.expires_ns {
-            self.expire(&kernel, tag); // it lived to see it, however late this daemon's own timer is
-        }
-        let mut registry = self.registry();
-        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state != State::Ended) else { return };
-        let slot = kernel.invocation(tag.slot); // again: its counts are final only once no task is left
-        if invocation.recorded + slot.lost < slot.next_seq {
-            return; // an event of another CPU is on its way
-        }
-        invocation.state = State::Ended;
-        let mut record = invocation.record();
-        drop(registry);
-        if slot.state == wire::state::ACTIVE {
-            kernel.set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
-        }
-        drop(kernel);
-        for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
-            record.detail.insert(name.into(), value.into());
-        }
-        self.note(record, "end");
-        self.ended.notify_one();
-    }
-}
-
-/// Runs the daemon until it is told to stop. `ready` is called once the socket accepts.
-///
-/// # Errors
-/// When the kernel plane does not load or the socket cannot be bound.
-pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
-    let (mut kernel, why) = match config.level {
-        Some(level) => (Kernel::load(level)?, None),
-        None => Kernel::best()?,
-    };
-    let level = kernel.level();
-    let rings = kernel.take_rings()?;
-    let daemon = Arc::new(Daemon {
-        kernel: Mutex::new(kernel),
-        registry: Mutex::default(),
-        recorder: recorder::Recorder::open(&config.events)?,
-        why,
-        level,
-        guard: guard::rules(config)?,
-        ended: Notify::new(),
-        stopping: watch::Sender::new(false),
-    });
-    let (stop, stopper) = std::io::pipe()?;
-    let consumer = daemon.clone();
-    let events =
-        std::thread::Builder::new().name("events".into()).spawn(move || consumer.consume(rings, stop))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let served = runtime.block_on(server::serve(daemon, config, ready)).context("control socket");
-    drop(stopper);
-    if events.join().is_err() {
-        tracing::error!("the thread that records events panicked");
-    }
-    served
-}
-
-impl Daemon {
-    /// Records events until `stop` is closed at its other end.
-    fn consume(&self, rings: [aya::maps::RingBuf<aya::maps::MapData>; 2], stop: std::io::PipeReader) {
-        let mut exes = std::collections::HashMap::new();
-        crate::event::consume(rings, stop, |raw| {
-            let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
-            let invocation = self.registry().get_mut(tag).map(|i| {
-                i.recorded += 1;
-                i.clone()
-            });
-            if let Some(invocation) = invocation {
-                let record = crate::event::enrich(&raw, &invocation, &mut exes);
-                self.recorder.write(&record);
-            }
-            self.end_if_over(tag, raw.header.time_ns);
-        });
-    }
-
     /// Follows the records written from now on.
     fn follow(&self) -> broadcast::Receiver<Arc<str>> {
         self.recorder.follow()
     }
+}
+
+/// The group of operators, by its name or number. A name that the machine does not know is an error where it was given.
+fn group(name: Option<&str>) -> Result<Option<u32>> {
+    let Some(name) = name else {
+        return Ok(nix::unistd::Group::from_name("agentguard")?.map(|group| group.gid.as_raw()));
+    };
+    if let Ok(gid) = name.parse() {
+        return Ok(Some(gid));
+    }
+    let group = nix::unistd::Group::from_name(name)?;
+    Ok(Some(
+        group.with_context(|| format!("no group {name:?}; hint: groupadd --system {name}"))?.gid.as_raw(),
+    ))
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).context(path)?.trim().to_owned())
+}
+
+fn set_up(config: &Config) -> Result<Daemon> {
+    if std::os::unix::net::UnixStream::connect(&config.socket).is_ok() {
+        anyhow::bail!("{}: another daemon listens there", config.socket.display());
+    }
+    let operators = group(config.operators.as_deref())?;
+    let store = store::Store::open(&config.state)?;
+    let pins = Some(config.pins.as_path());
+    let (kernel, why) = match config.level {
+        Some(level) => (Kernel::load(level, pins)?, None),
+        None => Kernel::best(pins)?,
+    };
+    Ok(Daemon {
+        level: kernel.level(),
+        kernel: Mutex::new(kernel),
+        registry: Mutex::default(),
+        catalogue: Mutex::default(),
+        store,
+        recorder: recorder::Recorder::open(&config.events)?,
+        why,
+        boot: boot_id()?,
+        guard: guard::rules(config)?,
+        operators,
+        pushing: Mutex::default(),
+        looks: untraced::Looks::default(),
+        ended: Notify::new(),
+        quiet: Notify::new(),
+        stopping: watch::Sender::new(false),
+    })
+}
+
+/// Runs the daemon until it is told to stop. `ready` is called once the socket accepts. What it enforced goes on being
+/// enforced without it, unless nothing was left to enforce.
+///
+/// # Errors
+/// When the kernel plane does not load or the socket cannot be bound.
+pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
+    let daemon = Arc::new(set_up(config)?);
+    let [denials, others] = daemon.kernel().rings()?;
+    let rings = [Ring::new(denials, DENIALS_RING_BYTES)?, Ring::new(others, EVENTS_RING_BYTES)?];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let guard = runtime.enter(); // timers of adopted invocations
+    daemon.adopt(&config.events)?;
+    drop(guard);
+    let (stop, stopper) = std::io::pipe()?;
+    let mut ledger = ledger::Ledger::new(daemon.clone());
+    let events = std::thread::Builder::new()
+        .name("events".into())
+        .spawn(move || crate::event::consume(&rings, &stop, &mut ledger))?;
+    let served = runtime.block_on(server::serve(daemon.clone(), config, ready)).context("control socket");
+    drop(stopper);
+    if events.join().is_err() {
+        tracing::error!("the thread that records events panicked");
+    }
+    daemon.mark_log();
+    if !daemon.registry().busy() {
+        daemon.kernel().detach()?;
+    }
+    served
 }

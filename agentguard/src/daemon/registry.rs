@@ -1,34 +1,76 @@
 //! The invocations the daemon knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use agentguard_common::invocation::Tag;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::event::record::Record;
+use super::seen::Seen;
+use crate::event::record::{Record, Step};
 use crate::kernel::Level;
 use crate::policy::model::Policy;
+use crate::policy::{Chain, Variables};
+
+/// Ended invocations that are still listed.
+const REMEMBERED: usize = 1000;
+
+/// Where an invocation's policy came from, for when it has to be read again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// Name for messages.
+    pub name: String,
+    pub document: String,
+    pub variables: Variables,
+    /// Version in the daemon's store, if it is from there.
+    pub version: Option<i64>,
+}
+
+/// What is known of an invocation when it starts, and kept in the database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    pub agent: String,
+    pub principal: String,
+    /// What the run is for, by whoever hands out work: a ticket, a job.
+    pub task: String,
+    pub purpose: String,
+    pub parent: Option<Uuid>,
+    /// The tool of the parent's policy that it is the identity of, if it is one.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// Who handed authority on: from the first invocation of the chain to the parent.
+    pub delegation: Vec<Step>,
+    pub level: Level,
+    /// The level cannot enforce the whole policy and the caller accepted that.
+    pub degraded: bool,
+    /// Times of the boot clock; `u64::MAX` never comes.
+    pub started_ns: u64,
+    pub expires_ns: u64,
+    /// Until when `extend` may go.
+    pub latest_ns: u64,
+    pub pid: u32,
+    pub uid: u32,
+    pub source: Arc<Source>,
+}
 
 /// One run of an agent.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    pub id: uuid::Uuid,
+    pub id: Uuid,
     pub tag: Tag,
-    pub agent: String,
-    pub principal: String,
-    pub purpose: String,
-    pub policy: Arc<Policy>,
-    pub level: Level,
-    /// The level cannot enforce the whole policy and the caller accepted that.
-    pub degraded: bool,
-    /// Boot-clock end of life.
-    pub expires_ns: u64,
-    pub pid: u32,
-    pub uid: u32,
+    pub facts: Facts,
+    /// Its own policy and, before it, those of the invocations that it comes from. It may do what all of them allow.
+    pub chain: Arc<Chain>,
+    /// Index of the tables in the kernel.
+    pub tables: u32,
     pub state: State,
-    /// Events of the kernel that were recorded.
-    pub recorded: u64,
+    /// Events of the kernel that are in the log.
+    pub seen: Seen,
+    /// Sequence numbers that a gap record has named already.
+    pub gaps: Seen,
+    /// Forks and exits of its tasks that the kernel did not trace, by which the count of its tasks was corrected.
+    pub untraced: u64,
 }
 
 /// Where an invocation is in its life.
@@ -42,6 +84,8 @@ pub enum State {
 }
 
 impl State {
+    const ALL: [Self; 4] = [Self::Active, Self::Revoked, Self::Expired, Self::Ended];
+
     /// The name used in events and the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -52,23 +96,47 @@ impl State {
             Self::Ended => "ended",
         }
     }
+
+    /// The state with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
 }
 
 impl Invocation {
+    /// Its own policy.
+    ///
+    /// # Panics
+    /// Never: a chain has at least one.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        self.chain.0[self.chain.0.len() - 1].policy()
+    }
+
     /// A record with everything that is the same for all of this invocation's events.
     #[must_use]
     pub fn record(&self) -> Record {
+        let facts = &self.facts;
         Record {
             invocation: self.id.to_string(),
-            agent: self.agent.clone(),
-            principal: self.principal.clone(),
-            purpose: self.purpose.clone(),
-            policy: self.policy.name.clone(),
-            policy_digest: self.policy.digest.clone(),
-            level: self.level.name().to_owned(),
-            degraded: self.degraded,
+            agent: facts.agent.clone(),
+            principal: facts.principal.clone(),
+            task: facts.task.clone(),
+            purpose: facts.purpose.clone(),
+            delegation: facts.delegation.clone(),
+            policy: self.policy().name.clone(),
+            policy_digest: self.policy().digest.clone(),
+            level: facts.level.name().to_owned(),
+            degraded: facts.degraded,
             ..Record::default()
         }
+    }
+
+    /// This invocation as a step of its children's delegation.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        Step { agent: self.facts.agent.clone(), invocation: self.id.to_string() }
     }
 }
 
@@ -76,6 +144,10 @@ impl Invocation {
 #[derive(Default)]
 pub struct Registry {
     by_slot: HashMap<u32, Invocation>,
+    by_id: HashMap<Uuid, Tag>,
+    children: HashMap<Uuid, BTreeSet<Uuid>>,
+    ended: VecDeque<Tag>,
+    live: usize,
     last_slot: u32,
 }
 
@@ -93,8 +165,40 @@ impl Registry {
         None
     }
 
+    /// Adds an invocation that is not over. What used its slot before is forgotten.
     pub fn insert(&mut self, invocation: Invocation) {
-        self.by_slot.insert(invocation.tag.slot, invocation);
+        self.live += 1;
+        if let Some(parent) = invocation.facts.parent {
+            self.children.entry(parent).or_default().insert(invocation.id);
+        }
+        self.last_slot = self.last_slot.max(invocation.tag.slot);
+        self.by_id.insert(invocation.id, invocation.tag);
+        if let Some(before) = self.by_slot.insert(invocation.tag.slot, invocation) {
+            self.by_id.remove(&before.id);
+        }
+    }
+
+    /// Marks an invocation as over. False when it was.
+    pub fn end(&mut self, tag: Tag) -> bool {
+        let Some(invocation) = self.get_mut(tag).filter(|i| i.state != State::Ended) else { return false };
+        invocation.state = State::Ended;
+        let (id, parent) = (invocation.id, invocation.facts.parent);
+        self.live -= 1;
+        self.children.remove(&id);
+        if let Some(parent) = parent
+            && let Some(siblings) = self.children.get_mut(&parent)
+        {
+            siblings.remove(&id);
+        }
+        self.ended.push_back(tag);
+        if self.ended.len() > REMEMBERED
+            && let Some(oldest) = self.ended.pop_front()
+            && self.get(oldest).is_some()
+            && let Some(gone) = self.by_slot.remove(&oldest.slot)
+        {
+            self.by_id.remove(&gone.id);
+        }
+        true
     }
 
     /// The invocation of `tag`, if the slot still (or last) belonged to it.
@@ -107,13 +211,53 @@ impl Registry {
         self.by_slot.get_mut(&tag.slot).filter(|i| i.tag == tag)
     }
 
+    /// The invocation with this identity.
+    #[must_use]
+    pub fn by_id(&self, id: Uuid) -> Option<&Invocation> {
+        self.by_id.get(&id).and_then(|tag| self.get(*tag))
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Invocation> {
         self.by_slot.values()
     }
 
+    /// All that are not over.
+    pub fn live(&self) -> impl Iterator<Item = &Invocation> {
+        self.all().filter(|i| i.state != State::Ended)
+    }
+
+    /// What comes directly from `id` and is not over.
+    #[must_use]
+    pub fn children(&self, id: Uuid) -> Vec<&Invocation> {
+        let children = self.children.get(&id).into_iter().flatten();
+        children.filter_map(|child| self.by_id(*child)).collect()
+    }
+
+    /// The invocations in `roots` and all that come from them and are not over: whoever handed on before who received.
+    #[must_use]
+    pub fn with_descendants(&self, roots: impl IntoIterator<Item = Uuid>) -> Vec<Uuid> {
+        let mut out: Vec<Uuid> = Vec::new();
+        let mut known = BTreeSet::new();
+        for root in roots {
+            if known.insert(root) {
+                out.push(root);
+            }
+        }
+        let mut at = 0;
+        while let Some(id) = out.get(at).copied() {
+            for child in self.children.get(&id).into_iter().flatten() {
+                if known.insert(*child) {
+                    out.push(*child);
+                }
+            }
+            at += 1;
+        }
+        out
+    }
+
     /// Whether anything is not yet over.
     #[must_use]
-    pub fn busy(&self) -> bool {
-        self.all().any(|i| i.state != State::Ended)
+    pub const fn busy(&self) -> bool {
+        self.live > 0
     }
 }

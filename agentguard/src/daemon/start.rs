@@ -2,30 +2,60 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agentguard_common::invocation::{self as wire, Tag, flags};
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Daemon;
 use super::api::{Problem, Start, Started};
-use super::registry::{Invocation, State};
-use crate::kernel::Level;
+use super::catalogue::{self, Chain};
+use super::registry::{Facts, Invocation, Registry, Source, State};
+use super::seen::Seen;
+use super::store::Kept;
+use super::tools::ToolDraft;
+use crate::kernel::{Kernel, Level};
 use crate::launch::landlock;
-use crate::policy;
+use crate::policy::model::Policy;
+use crate::policy::{self, Explainer};
 
-static POLICY_GENERATION: AtomicU32 = AtomicU32::new(1);
+/// Longest chain of delegation, the first invocation included.
+const MAX_CHAIN: usize = 16;
+/// Attempts to start below a parent whose policy changes meanwhile.
+const ATTEMPTS: usize = 8;
+/// Longest name of an agent, principal, task or purpose, in bytes.
+const MAX_TEXT: usize = 1024;
 
 /// Who is calling, from the socket.
 pub(super) struct Caller {
     pub(super) pidfd: OwnedFd,
     pub(super) pid: u32,
     pub(super) uid: u32,
+    /// All groups, the primary one too.
+    pub(super) groups: Vec<u32>,
+    /// May act for anybody.
+    pub(super) operator: bool,
 }
 
-fn problem(error: impl Into<String>, hint: Option<&str>) -> Problem {
+pub(super) fn problem(error: impl Into<String>, hint: Option<&str>) -> Problem {
     Problem { error: error.into(), hint: hint.map(str::to_owned), rules: Vec::new() }
+}
+
+/// What a parent hands on.
+struct Parent {
+    tag: Tag,
+    chain: Chain,
+    facts: Facts,
+    id: uuid::Uuid,
+    step: crate::event::record::Step,
+}
+
+/// An invocation about to begin.
+struct Draft {
+    facts: Facts,
+    chain: Chain,
+    tables: u32,
+    tools: Vec<ToolDraft>,
 }
 
 impl Daemon {
@@ -34,27 +64,79 @@ impl Daemon {
     /// # Errors
     /// Says what is wrong with the request; nothing was tagged then.
     pub(super) fn start(self: &Arc<Self>, start: &Start, caller: &Caller) -> Result<Started, Problem> {
-        let mut policy = policy::load(&start.policy_name, &start.policy, &start.variables)
-            .map_err(|e| problem(format!("{e}"), None))?;
-        policy.files.extend(self.guard.iter().cloned());
+        let fail = |e: anyhow::Error| problem(format!("{e:#}"), None);
+        for (what, text) in [("agent", &start.agent), ("task", &start.task), ("purpose", &start.purpose)] {
+            if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+                return Err(problem(
+                    format!("{what}: at most {MAX_TEXT} bytes, none of them control characters"),
+                    None,
+                ));
+            }
+        }
         if let Some(level) = start.level.filter(|l| *l != self.level) {
             let why = self.why.as_deref().unwrap_or("the daemon was started so");
             return Err(problem(format!("level {} is not in force: {why}", level.name()), None));
         }
-        let degraded = self.degraded(&policy, start.allow_degraded)?;
-        let id = self.issue(start, policy, degraded, caller).map_err(|e| problem(format!("{e:#}"), None))?;
-        let registry = self.registry();
-        let invocation = registry.get(id).ok_or_else(|| problem("the invocation ended at once", None))?;
-        Ok(Started {
-            invocation: invocation.id.to_string(),
-            level: invocation.level,
-            policy: (*invocation.policy).clone(),
-            degraded,
-        })
+        for _ in 0..ATTEMPTS {
+            let source = self.source(start).map_err(fail)?;
+            let own = self.read_policy(&source)?;
+            let degraded = self.degraded(&own, start.allow_degraded)?;
+            if let Some(subjects) = &own.subjects {
+                let gids = &caller.groups;
+                subjects
+                    .may_start(caller.uid, gids, &policy::subjects::Host)
+                    .map_err(|e| problem(e.to_string(), None))?;
+            }
+            let own = Arc::new(Explainer::new(Arc::new(own)));
+            let parent = self.parent(caller).map_err(fail)?;
+            let principal = principal(start, caller, parent.as_ref()).map_err(fail)?;
+            let draft = self
+                .draft(start, caller, (&own, &source), parent.as_ref(), principal, degraded)
+                .map_err(fail)?;
+            let issued = self.issue(&draft, caller, parent.as_ref());
+            if !matches!(issued, Ok(Some(_))) {
+                self.release_tables(draft.tables);
+                self.discard_tools(&draft.tools);
+            }
+            if let Some(started) = issued.map_err(fail)? {
+                return Ok(started);
+            } // what it was made from has changed: again
+        }
+        Err(problem("the policy changes too often", Some("try again")))
+    }
+
+    /// The policy document of a request: its own, the one that was pushed under its name, or a shipped one.
+    fn source(&self, start: &Start) -> Result<Arc<Source>> {
+        let (document, version) = if let Some(document) = &start.policy {
+            (document.clone(), None)
+        } else if let Some(pushed) = self.store.newest(&start.policy_name)? {
+            (pushed.document, Some(pushed.version))
+        } else if let Some(shipped) = policy::builtin(&start.policy_name) {
+            (shipped.to_owned(), None)
+        } else {
+            let shipped = policy::builtin_names().join(", ");
+            bail!(
+                "no policy is called {:?}; hint: push one, name a file, or take a shipped one: {shipped}",
+                start.policy_name
+            )
+        };
+        let variables = start.variables.clone();
+        Ok(Arc::new(Source { name: start.policy_name.clone(), document, variables, version }))
+    }
+
+    /// Reads a policy, with the rules that every policy gets.
+    pub(super) fn read_policy(&self, source: &Source) -> Result<Policy, Problem> {
+        let mut policy = policy::load(&source.name, &source.document, &source.variables)
+            .map_err(|e| problem(format!("{e}"), None))?;
+        policy.files.extend(self.guard.iter().cloned());
+        for tool in &mut policy.tools {
+            tool.policy.files.extend(self.guard.iter().cloned());
+        }
+        Ok(policy)
     }
 
     /// Whether this level can't enforce the whole policy; refused unless the caller accepts that.
-    fn degraded(&self, policy: &policy::model::Policy, accepted: bool) -> Result<bool, Problem> {
+    fn degraded(&self, policy: &Policy, accepted: bool) -> Result<bool, Problem> {
         if self.level == Level::Lsm {
             return Ok(false);
         }
@@ -74,90 +156,227 @@ impl Daemon {
         })
     }
 
-    fn issue(
-        self: &Arc<Self>,
+    /// The invocation that the caller runs as already, if it does.
+    fn parent(&self, caller: &Caller) -> Result<Option<Parent>> {
+        let Some(tag) = self.kernel().tag_of(caller.pidfd.as_fd()) else { return Ok(None) };
+        let registry = self.registry();
+        let parent = registry.get(tag).filter(|i| i.state == State::Active);
+        let parent = parent.context("the caller's own invocation is over: it has nothing to hand on")?;
+        ensure!(
+            parent.chain.0.len() < MAX_CHAIN,
+            "authority was handed on {MAX_CHAIN} times already, the most there is"
+        );
+        Ok(Some(Parent {
+            tag,
+            chain: parent.chain.clone(),
+            facts: parent.facts.clone(),
+            id: parent.id,
+            step: parent.step(),
+        }))
+    }
+
+    fn draft(
+        &self,
         start: &Start,
-        policy: policy::model::Policy,
-        degraded: bool,
         caller: &Caller,
-    ) -> Result<Tag> {
-        let compiled = policy::compile::compile(&policy)?;
-        let ttl = match (start.ttl_s.map(Duration::from_secs), policy.ttl) {
+        (own, source): (&Arc<Explainer>, &Arc<Source>),
+        parent: Option<&Parent>,
+        principal: String,
+        degraded: bool,
+    ) -> Result<Draft> {
+        let chain = catalogue::chain(parent.map(|parent| &*parent.chain), own.clone());
+        let (asked, most) = (start.ttl_s.map(Duration::from_secs), own.policy().ttl);
+        let ttl = match (asked, most) {
             (Some(asked), Some(most)) => Some(asked.min(most)),
             (asked, most) => asked.or(most),
         };
         let now = crate::clock::boot_ns();
-        let expires_ns = ttl.map_or(u64::MAX, |d| now.saturating_add(d.as_nanos() as u64));
-        let mut kernel = self.kernel();
-        if kernel.tag_of(caller.pidfd.as_fd()).is_some() {
-            anyhow::bail!("the caller already runs as an invocation; narrowing it is not implemented yet");
+        let after = |ttl: Option<Duration>| {
+            let ns = ttl.map(|ttl| u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
+            ns.map_or(u64::MAX, |ns| now.saturating_add(ns))
+                .min(parent.map_or(u64::MAX, |p| p.facts.expires_ns))
+        };
+        let delegation = parent.map(|parent| {
+            let mut steps = parent.facts.delegation.clone();
+            steps.push(parent.step.clone());
+            steps
+        });
+        let facts = Facts {
+            agent: start.agent.clone(),
+            principal,
+            task: if start.task.is_empty() {
+                parent.map_or_else(String::new, |p| p.facts.task.clone())
+            } else {
+                start.task.clone()
+            },
+            purpose: start.purpose.clone(),
+            parent: parent.map(|parent| parent.id),
+            tool: None,
+            delegation: delegation.unwrap_or_default(),
+            level: self.level,
+            degraded: degraded || parent.is_some_and(|parent| parent.facts.degraded),
+            started_ns: now,
+            expires_ns: after(ttl),
+            latest_ns: after(own.policy().max_ttl.or(most)),
+            pid: caller.pid,
+            uid: caller.uid,
+            source: source.clone(),
+        };
+        let tools = self.draft_tools(&chain, &[])?;
+        match self.tables(&chain) {
+            Ok(tables) => Ok(Draft { facts, tables, chain, tools }),
+            Err(e) => {
+                self.discard_tools(&tools);
+                Err(e)
+            }
         }
+    }
+
+    /// Whether a draft is still made from what is in force.
+    fn is_current(&self, registry: &Registry, draft: &Draft, parent: Option<&Parent>) -> Result<bool> {
+        if let Some(parent) = parent {
+            let now = registry.get(parent.tag).filter(|i| i.state == State::Active);
+            let now = now.context("the caller's own invocation is over: it has nothing to hand on")?;
+            if !Arc::ptr_eq(&now.chain, &parent.chain) || now.facts.expires_ns < draft.facts.expires_ns {
+                return Ok(false);
+            }
+        }
+        let source = &draft.facts.source;
+        Ok(source.version.is_none() || self.store.newest(&source.name)?.map(|v| v.version) == source.version)
+    }
+
+    /// Issues the identity and puts it on the caller. `None` when the parent is no longer what the draft was made from.
+    fn issue(
+        self: &Arc<Self>,
+        draft: &Draft,
+        caller: &Caller,
+        parent: Option<&Parent>,
+    ) -> Result<Option<Started>> {
+        let mut kernel = self.kernel();
+        ensure!(
+            kernel.tag_of(caller.pidfd.as_fd()) == parent.map(|parent| parent.tag),
+            "the caller became an invocation meanwhile"
+        );
         let mut registry = self.registry();
-        let slot = registry.free_slot().ok_or_else(|| anyhow::anyhow!("all invocation slots are in use"))?;
-        let tag = Tag { slot, generation: kernel.invocation(slot).generation + 1 };
-        let generation = POLICY_GENERATION.fetch_add(1, Ordering::Relaxed);
-        let index = kernel.publish(compiled.words.len(), |base| compiled.place(base), generation)?;
+        if !self.is_current(&registry, draft, parent)? {
+            return Ok(None);
+        }
+        kernel.arm_open_checks(true)?;
+        let slot = registry.free_slot().context("all invocation slots are in use; hint: agentguard ps")?;
+        let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
+        let tag = Tag { slot, generation };
+        let Draft { facts, chain, tables, tools } = draft;
+        let (tables, facts, chain) = (*tables, facts.clone(), chain.clone());
+        let id = uuid::Uuid::now_v7();
+        self.store.begin(&Kept {
+            id: id.to_string(),
+            boot: self.boot.clone(),
+            slot,
+            generation,
+            state: State::Active.name().into(),
+            facts: serde_json::to_string(&facts)?,
+        })?;
         let compat = if self.level == Level::Compat { flags::COMPAT } else { 0 };
         kernel.start(
             slot,
             wire::Invocation {
-                generation: tag.generation,
+                generation,
                 state: wire::state::ACTIVE,
-                expires_ns,
-                policy: index,
-                flags: compat | if degraded { flags::DEGRADED } else { 0 },
+                expires_ns: facts.expires_ns,
+                policy: tables,
+                flags: compat | if facts.degraded { flags::DEGRADED } else { 0 },
+                parent_slot: parent.map_or(0, |parent| parent.tag.slot),
+                parent_generation: parent.map_or(0, |parent| parent.tag.generation),
                 tasks: 1,
                 ..wire::Invocation::default()
             },
         );
-        let invocation = Invocation {
-            id: uuid::Uuid::now_v7(),
-            tag,
-            agent: start.agent.clone(),
-            principal: start.principal.clone(),
-            purpose: start.purpose.clone(),
-            policy: Arc::new(policy),
-            level: self.level,
-            degraded,
-            expires_ns,
-            pid: caller.pid,
-            uid: caller.uid,
-            state: State::Active,
-            recorded: 0,
-        };
+        let state = State::Active;
+        let (seen, gaps) = (Seen::default(), Seen::default());
+        let invocation = Invocation { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0 };
         let record = invocation.record();
-        registry.insert(invocation);
+        let started = Started {
+            invocation: id.to_string(),
+            level: self.level,
+            policy: (**invocation.policy()).clone(),
+            degraded: invocation.facts.degraded,
+        };
+        registry.insert(invocation.clone());
+        let tooled = self.issue_tools(&kernel, &mut registry, &invocation, tools).and_then(|()| {
+            Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, tables))
+        });
         drop(registry);
-        if let Err(e) = kernel.tag(caller.pidfd.as_fd(), tag) {
-            kernel.set_state(slot, wire::state::ENDED);
-            if let Some(i) = self.registry().get_mut(tag) {
-                i.state = State::Ended;
+        let caller_fd = caller.pidfd.as_fd();
+        let tagged = tooled.and_then(|()| kernel.tag(caller_fd, tag)).and_then(|()| alone(caller.pid));
+        if let Err(e) = tagged {
+            // Back to what the caller was; what is left of this identity is barred.
+            self.abandon(&kernel, id);
+            match parent {
+                Some(parent) => kernel.tag(caller_fd, parent.tag)?,
+                None if kernel.tag_of(caller_fd).is_some() => kernel.untag(caller_fd)?,
+                None => {}
             }
             return Err(e);
         }
+        if let Some(parent) = parent {
+            kernel.correct_tasks(parent.tag, -1);
+        }
         drop(kernel);
         self.note(record, "start");
-        if expires_ns != u64::MAX {
-            self.clone().expire_later(tag, Duration::from_nanos(expires_ns - now));
+        self.note_tools(id, tools);
+        self.look_after_counts();
+        self.expire_later(tag);
+        if let Some(parent) = parent {
+            self.end_if_over(parent.tag, 0);
         }
-        Ok(tag)
+        Ok(Some(started))
     }
+}
 
-    /// The kernel refuses everything from the expiry on; this names the state and, at level `compat`, ends the
-    /// processes.
-    fn expire_later(self: Arc<Self>, tag: Tag, after: Duration) {
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            let work = move || {
-                let expired = self.expire(&self.kernel(), tag);
-                if expired
-                    && self.level == Level::Compat
-                    && let Err(e) = self.kill(&[tag])
-                {
-                    tracing::error!("expired invocation: {e:#}");
-                }
-            };
-            let _ = tokio::task::spawn_blocking(work).await;
-        });
+impl Daemon {
+    /// Takes an identity back that nobody has used, with those of its tools.
+    fn abandon(&self, kernel: &Kernel, id: uuid::Uuid) {
+        let mut registry = self.registry();
+        for id in registry.with_descendants([id]).into_iter().rev() {
+            let Some(tag) = registry.by_id(id).map(|i| i.tag) else { continue };
+            kernel.set_state(tag.slot, wire::state::ENDED);
+            registry.end(tag);
+            self.keep_state(id, State::Ended);
+        }
     }
+}
+
+/// On whose behalf. Ordinary users act for themselves, an agent for the principal that it acts for already.
+fn principal(start: &Start, caller: &Caller, parent: Option<&Parent>) -> Result<String> {
+    if let Some(parent) = parent {
+        let own = &parent.facts.principal;
+        ensure!(
+            start.principal.as_ref().is_none_or(|asked| asked == own),
+            "an invocation acts for {own}, and so does what it hands authority on to"
+        );
+        return Ok(own.clone());
+    }
+    let user = nix::unistd::User::from_uid(caller.uid.into())?;
+    let own = user.map_or_else(|| format!("uid:{}", caller.uid), |user| format!("user:{}", user.name));
+    let Some(asked) = &start.principal else { return Ok(own) };
+    ensure!(
+        asked.len() <= MAX_TEXT && !asked.is_empty() && !asked.chars().any(char::is_control),
+        "principal: 1 to {MAX_TEXT} bytes, none of them control characters"
+    );
+    ensure!(
+        caller.operator || *asked == own,
+        "only operators may act for others: {asked:?} is not {own}; hint: leave --principal out"
+    );
+    Ok(asked.clone())
+}
+
+/// That a process whose first thread was just tagged has no other: what that one starts from now on has the tag.
+fn alone(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/task");
+    let threads = std::fs::read_dir(&path).with_context(|| path.clone())?.count();
+    ensure!(
+        threads == 1,
+        "the caller has {threads} threads, and only one can be tagged; hint: call from a process of its own"
+    );
+    Ok(())
 }

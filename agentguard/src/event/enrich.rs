@@ -16,8 +16,8 @@ use serde_json::json;
 use super::record::{Process, Record, Rule, printable};
 use super::ring::Raw;
 use crate::daemon::registry::Invocation;
-use crate::policy;
-use crate::policy::model::{Effect, Explanation};
+use crate::policy::Chain;
+use crate::policy::model::{ChainExplanation, Effect};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -42,9 +42,12 @@ fn address(header: &EventHeader) -> Option<(IpAddr, Address)> {
     }
 }
 
-fn rule(explanation: &Explanation<'_>) -> Rule {
+fn rule(chain: &Chain, found: &ChainExplanation<'_>) -> Rule {
+    let inherited = found.policy + 1 < chain.0.len();
+    let explanation = &found.explanation;
     Rule {
         text: explanation.text.clone(),
+        policy: chain.0.get(found.policy).filter(|_| inherited).map(|e| e.policy().name.clone()),
         document: explanation.rule.map(|r| r.document.clone()),
         line: explanation.rule.map(|r| r.line),
         reason: explanation.rule.and_then(|r| r.reason.clone()),
@@ -54,9 +57,9 @@ fn rule(explanation: &Explanation<'_>) -> Rule {
 
 /// The path of an event. Of a call that Landlock refused the kernel saw the string that the task passed and the
 /// directory it starts from: they are joined, without `.` and `..`, because rules speak of such paths.
-fn requested_path(raw: &Raw) -> Vec<u8> {
+fn requested_path(raw: &Raw<'_>) -> Vec<u8> {
     if raw.header.reason != Reason::Landlock as u8 {
-        return raw.path.clone();
+        return raw.path.to_vec();
     }
     let mut parts = raw.path.splitn(2, |byte| *byte == 0);
     let (directory, asked) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -82,20 +85,20 @@ fn plain(path: &Path) -> PathBuf {
     out
 }
 
-fn deciding_rule(invocation: &Invocation, raw: &Raw, path: &[u8], action: Action) -> Option<Rule> {
+fn deciding_rule(chain: &Chain, raw: &Raw<'_>, path: &[u8], action: Action) -> Option<Rule> {
     let header = &raw.header;
     let access = Access(header.access);
     match action {
         Action::Open | Action::Exec | Action::Path | Action::Use | Action::MapExec | Action::Unix
             if !path.is_empty() =>
         {
-            Some(rule(&policy::explain_file(&invocation.policy, path, access)))
+            Some(rule(chain, &chain.explain_file(path, access)))
         }
         Action::Connect | Action::Bind => {
             let (_, address) = address(header)?;
             let op = if action == Action::Bind { NetOp::Bind } else { NetOp::Connect };
             let facts = NetFacts { op, protocol: header.protocol as u8, port: header.port, address };
-            Some(rule(&policy::explain_net(&invocation.policy, &facts)))
+            Some(rule(chain, &chain.explain_net(&facts)))
         }
         _ => None,
     }
@@ -123,6 +126,16 @@ fn errno_name(errno: u16) -> Option<String> {
     })
 }
 
+/// What an open object without a path is.
+fn kind_of(header: &EventHeader) -> &'static str {
+    match (u32::from(header.socket_type), i32::from(header.family)) {
+        (libc::S_IFIFO, _) => "pipe",
+        (libc::S_IFSOCK, libc::AF_UNIX) => "unix socket",
+        (libc::S_IFSOCK, _) => "socket",
+        _ => "nameless file",
+    }
+}
+
 fn process(header: &EventHeader, exe: Option<String>) -> Process {
     let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
     Process {
@@ -137,12 +150,20 @@ fn process(header: &EventHeader, exe: Option<String>) -> Process {
     }
 }
 
-/// Makes the record, and keeps `exes` (executable by pid) up to date.
-pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String>) -> Record {
+/// Makes the record, by the rules of `chain`, which decided, and keeps `exes` (executable by pid) up to date.
+pub fn enrich(
+    raw: &Raw<'_>,
+    invocation: &Invocation,
+    chain: &Chain,
+    exes: &mut HashMap<u32, String>,
+) -> Record {
     let header = &raw.header;
     let action = Action::from_raw(header.action);
     let path = requested_path(raw);
     let mut record = invocation.record();
+    if let Some(own) = chain.0.last() {
+        record.policy_digest.clone_from(&own.policy().digest); // of the version that decided
+    }
     record.time = utc(header.time_ns);
     record.boot_ns = header.time_ns;
     record.seq = Some(header.seq);
@@ -163,7 +184,7 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
         Access::NAMED.iter().filter(|(_, a)| access.contains(*a)).map(|(n, _)| (*n).to_owned()).collect();
     record.errno = errno_name(header.errno);
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
-        record.rule = action.and_then(|a| deciding_rule(invocation, raw, &path, a));
+        record.rule = action.and_then(|a| deciding_rule(chain, raw, &path, a));
         // The kernel's file tables hold verdicts, not rules, so only here it shows that no rule allowed it.
         let by_default = record.rule.as_ref().is_some_and(|rule| rule.document.is_none());
         if by_default && reason == Some(Reason::Rule) {
@@ -186,6 +207,12 @@ pub fn enrich(raw: &Raw, invocation: &Invocation, exes: &mut HashMap<u32, String
             record.object = format!("process {}", header.other_pid);
             let detail = if action == Some(Action::Signal) { "signal" } else { "mode" };
             record.detail.insert(detail.into(), json!(header.detail));
+        }
+        Some(Action::Use) if header.detail > 0 => {
+            if record.object.is_empty() {
+                kind_of(header).clone_into(&mut record.object);
+            }
+            record.detail.insert("times".into(), json!(header.detail));
         }
         Some(Action::Executed) => {
             exes.insert(header.pid, record.object.clone());

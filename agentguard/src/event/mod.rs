@@ -5,4 +5,4 @@ pub mod record;
 mod ring;
 
 pub use enrich::enrich;
-pub use ring::{Raw, consume};
+pub use ring::{Raw, Ring, Sink, consume};

@@ -16,8 +16,14 @@ pub struct Record {
     pub invocation: String,
     pub agent: String,
     pub principal: String,
+    /// What the run is for, by whoever hands out work.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub task: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub purpose: String,
+    /// Who handed authority on to this invocation, from the first one to its parent; absent for the first one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delegation: Vec<Step>,
     pub policy: String,
     pub policy_digest: String,
     /// Enforcement level.
@@ -44,11 +50,21 @@ pub struct Record {
     pub detail: serde_json::Map<String, serde_json::Value>,
 }
 
+/// An invocation that handed authority on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Step {
+    pub agent: String,
+    pub invocation: String,
+}
+
 /// The rule that decided.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Rule {
     /// The rule as written.
     pub text: String,
+    /// The policy that decided, where that is one of those that authority was handed on under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Document and line; absent for default deny.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,

@@ -1,27 +1,41 @@
 //! The kernel plane as the daemon sees it: loading, tags, invocations, policies, rings.
 
+mod armed;
+pub mod blocked;
 pub mod btf;
+pub mod census;
 mod mapped;
+mod misses;
+pub mod pins;
+mod preemption;
 mod programs;
+mod tables;
+mod tools;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS, Counter};
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::BtfTracePoint;
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
 use mapped::Mapped;
-use programs::Plan;
+use pins::Pins;
 pub use programs::Report;
+use programs::{Plan, When};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tables::Tables;
+
+use crate::policy::compile::{Compiled, RESERVED};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agentguard-bpf"));
 
 /// What this kernel can really enforce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Lsm,
@@ -39,8 +53,9 @@ impl Level {
     }
 }
 
-/// The loaded programs and maps. Dropping it detaches everything.
+/// The loaded programs and maps. Without pins, dropping it detaches everything; with them, [`Kernel::detach`] does.
 pub struct Kernel {
+    pins: Option<Pins>,
     ebpf: Ebpf,
     btf: aya::Btf,
     level: Level,
@@ -50,9 +65,31 @@ pub struct Kernel {
     policies: Mapped<PolicyHeader>,
     arena: Mapped<u32>,
     control: Mapped<Control>,
-    arena_used: u32,
-    policies_used: u32,
-    armed: bool,
+    tables: Tables,
+    armed: armed::Armed,
+}
+
+/// The arena, read as the kernel reads it.
+struct Arena<'a>(&'a Mapped<u32>);
+
+impl Words for Arena<'_> {
+    fn word(&self, index: u32) -> u32 {
+        self.0.get((index & (ARENA_WORDS - 1)) as usize)
+    }
+}
+
+/// Digest of the programs of this build.
+fn digest() -> String {
+    Sha256::digest(OBJECT).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Waits until every program that runs now has ended: they run in read-side critical sections of RCU, and the kernel
+/// waits for those (`MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu`).
+fn grace() -> Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: i32 = 1;
+    // SAFETY: a system call without memory arguments.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 { Err(std::io::Error::last_os_error()).context("membarrier") } else { Ok(()) }
 }
 
 fn map_fd(map: &Map) -> Result<BorrowedFd<'_>> {
@@ -64,29 +101,46 @@ fn map_fd(map: &Map) -> Result<BorrowedFd<'_>> {
 }
 
 impl Kernel {
-    fn object() -> Result<Ebpf> {
+    fn object(pins: Option<&Pins>) -> Result<Ebpf> {
         let offsets = btf::Btf::running()?.offsets()?;
-        EbpfLoader::new()
-            .allow_unsupported_maps()
-            .override_global("OFFSETS", &offsets, true)
-            .load(OBJECT)
-            .context("loading the eBPF object")
+        let epoch = pins.map_or(0, |pins| pins.epoch);
+        let mut loader = EbpfLoader::new();
+        loader.allow_unsupported_maps();
+        loader.override_global("OFFSETS", &offsets, true).override_global("EPOCH", &epoch, true);
+        for name in pins::SHARED {
+            if let Some(pins) = pins {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+        loader.load(OBJECT).context("loading the eBPF object")
     }
 
-    /// Loads and attaches the programs of `level`, and checks with a tagged child that they bite.
+    /// Loads and attaches the programs of `level`, and checks with a tagged child that they bite. With a directory for
+    /// pins: takes over what is pinned there already, and leaves everything pinned.
     ///
     /// # Errors
-    /// Names the program that the kernel refused, with the kernel's reason.
-    pub fn load(level: Level) -> Result<Self> {
-        let ebpf = Self::object()?;
+    /// Names the program that the kernel refused, with the kernel's reason. What was not there before is gone again.
+    pub fn load(level: Level, pins: Option<&Path>) -> Result<Self> {
+        let pins = pins.map(|dir| Pins::open(dir, level, &digest())).transpose()?;
+        let adopted = pins.as_ref().is_some_and(|pins| pins.adopted);
+        let pinned = pins.as_ref().map(Pins::remover);
+        let loaded = Self::set_up(level, pins);
+        if let (Err(_), Some(remover), false) = (&loaded, pinned, adopted) {
+            remover.remove()?;
+        }
+        loaded
+    }
+
+    fn set_up(level: Level, pins: Option<Pins>) -> Result<Self> {
+        let ebpf = Self::object(pins.as_ref())?;
         let fd = |name: &str| map_fd(ebpf.map(name).with_context(|| format!("map {name}"))?);
         let invocations = Mapped::new(fd("INVOCATIONS")?, MAX_INVOCATIONS as usize)?;
         let policies = Mapped::new(fd("POLICIES")?, MAX_POLICIES as usize)?;
         let arena = Mapped::new(fd("ARENA")?, ARENA_WORDS as usize)?;
         let control = Mapped::new(fd("CONTROL")?, 1)?;
-        control.set(0, Control { recheck_from_ns: u64::MAX, reserved: 0 });
         let btf = aya::Btf::from_sys_fs()?;
         let mut kernel = Self {
+            pins,
             ebpf,
             btf,
             level,
@@ -95,18 +149,45 @@ impl Kernel {
             policies,
             arena,
             control,
-            arena_used: 16,
-            policies_used: 1,
-            armed: false,
+            tables: Tables::default(),
+            armed: armed::Armed::default(),
         };
+        if level == Level::Compat && !kernel.adopted() {
+            preemption::refuse(&mut kernel.ebpf, &kernel.btf)?;
+        }
+        if !kernel.adopted() {
+            let epoch = kernel.epoch();
+            kernel
+                .control
+                .set(0, Control { record_from: epoch, record_to: epoch, counts: epoch, ..Control::IDLE });
+        }
         kernel.attach()?;
         kernel.self_test()?;
+        kernel.take_over()?;
         Ok(kernel)
     }
 
+    fn epoch(&self) -> u32 {
+        self.pins.as_ref().map_or(0, |pins| pins.epoch)
+    }
+
+    /// Whether there were pinned maps before, whose invocations live on.
+    #[must_use]
+    pub fn adopted(&self) -> bool {
+        self.pins.as_ref().is_some_and(|pins| pins.adopted)
+    }
+
     fn attach(&mut self) -> Result<()> {
+        if self.level == Level::Compat {
+            preemption::refuse(&mut self.ebpf, &self.btf)?;
+        }
         for plan in Plan::of(self.level, &self.btf) {
-            let placed = plan.load(&mut self.ebpf, &self.btf).and_then(|()| plan.attach(&mut self.ebpf));
+            if self.pins.as_ref().is_some_and(|pins| pins.has(plan.name)) && plan.attached == When::Always {
+                continue; // by an earlier daemon of this build
+            }
+            let loaded = plan.load(&mut self.ebpf, &self.btf);
+            let placed =
+                loaded.and_then(|()| if plan.attached == When::Always { self.place(plan) } else { Ok(()) });
             match placed {
                 // Kernels before 6.13 do not let cgroup programs see task storage; the LSM hooks decide the same.
                 Err(_) if plan.is_second_lock(self.level) => self.missing.push(plan.name.to_owned()),
@@ -114,6 +195,47 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    /// Attaches a program that is loaded, and pins the link.
+    fn place(&mut self, plan: Plan) -> Result<()> {
+        let link = plan.attach(&mut self.ebpf)?;
+        match &self.pins {
+            Some(pins) => pins.keep(plan.name, link.held(&mut self.ebpf)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes this build's programs the ones that record and count, and detaches those of other builds. Enforcement does
+    /// not depend on it: all that are attached enforce.
+    fn take_over(&mut self) -> Result<()> {
+        if self.pins.as_ref().is_some_and(|pins| !pins.others().is_empty()) {
+            self.arm_open_checks(true)?; // those of the build before may be attached
+        }
+        let Some(pins) = &self.pins else { return Ok(()) };
+        if !pins.others().is_empty() {
+            let to = pins.epoch;
+            self.control.set(0, Control { record_to: to, ..self.control.get(0) });
+            grace().context("waiting for programs of the build before")?; // of which none records alone any more
+            self.control
+                .set(0, Control { record_from: to, record_to: to, counts: to, ..self.control.get(0) });
+            pins.retire_others()?;
+        }
+        let epoch = pins.epoch;
+        let now = self.control.get(0);
+        self.control.set(0, Control { record_from: epoch, record_to: epoch, counts: epoch, ..now });
+        Ok(())
+    }
+
+    /// Detaches everything that is pinned, and removes the maps.
+    ///
+    /// # Errors
+    /// When something can't be removed.
+    pub fn detach(&self) -> Result<()> {
+        match &self.pins {
+            Some(pins) => pins.remover().remove(),
+            None => Ok(()),
+        }
     }
 
     /// The level in force.
@@ -126,12 +248,19 @@ impl Kernel {
     ///
     /// # Errors
     /// When not even level `compat` works.
-    pub fn best() -> Result<(Self, Option<String>)> {
-        match Self::load(Level::Lsm) {
+    pub fn best(pins: Option<&Path>) -> Result<(Self, Option<String>)> {
+        // What lives on at one level is taken over at it.
+        if let Some(level) = pins.and_then(pins::level) {
+            return Ok((
+                Self::load(level, pins)?,
+                Some("invocations of an earlier daemon are at this level".into()),
+            ));
+        }
+        match Self::load(Level::Lsm, pins) {
             Ok(kernel) => Ok((kernel, None)),
             Err(why) => {
                 let why = format!("{why:#}");
-                let kernel = Self::load(Level::Compat)
+                let kernel = Self::load(Level::Compat, pins)
                     .with_context(|| format!("level lsm: {why}; level compat does not load either"))?;
                 Ok((kernel, Some(why)))
             }
@@ -143,7 +272,7 @@ impl Kernel {
     /// # Errors
     /// When the object itself does not load. A program that does not is reported.
     pub fn reports(level: Level) -> Result<Vec<Report>> {
-        let mut ebpf = Self::object()?;
+        let mut ebpf = Self::object(None)?;
         let btf = aya::Btf::from_sys_fs()?;
         Ok(Plan::of(level, &btf).into_iter().map(|plan| plan.report(&mut ebpf, &btf)).collect())
     }
@@ -201,6 +330,14 @@ impl Kernel {
         bpf_element(2, self.storage()?, pidfd, &mut tag).context("tagging the process")
     }
 
+    /// Takes the tag off the process behind `pidfd`: only for one that was refused before it did anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn untag(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        bpf_element(3, self.storage()?, pidfd, &mut Tag::default()).context("taking the tag off the process")
+    }
+
     /// The tag of the process behind `pidfd`, if it has one.
     #[must_use]
     pub fn tag_of(&self, pidfd: BorrowedFd<'_>) -> Option<Tag> {
@@ -208,34 +345,110 @@ impl Kernel {
         bpf_element(1, self.storage().ok()?, pidfd, &mut tag).ok().map(|()| tag)
     }
 
-    /// Writes a compiled policy beside the others. Returns its index in `POLICIES`.
+    /// Takes over the versions that the slots in `live` use. To be called once, before [`Self::publish`].
+    pub fn adopt_tables(&mut self, live: impl Iterator<Item = u32>) {
+        let mut users = std::collections::BTreeMap::<u32, u32>::new();
+        for slot in live {
+            *users.entry(self.invocation(slot).policy).or_default() += 1;
+        }
+        let in_use = users.into_iter().filter(|(index, _)| (1..MAX_POLICIES).contains(index));
+        let in_use: Vec<_> = in_use.map(|(i, users)| (i, self.policies.get(i as usize), users)).collect();
+        let newest = (0..MAX_POLICIES).map(|i| self.policies.get(i as usize).generation).max().unwrap_or(0);
+        self.tables = Tables::adopted(&in_use, RESERVED as u32, newest);
+    }
+
+    /// Writes a compiled policy beside the others, for one user. Returns its index in `POLICIES`, and its generation.
     ///
     /// # Errors
     /// When the arena or the table of policies is full.
-    pub fn publish(
-        &mut self,
-        len: usize,
-        place: impl FnOnce(u32) -> (PolicyHeader, Vec<u32>),
-        generation: u32,
-    ) -> Result<u32> {
-        let free = (ARENA_WORDS - self.arena_used) as usize;
-        if len > free {
-            bail!("the policy needs {len} words of table, {free} are free; hint: fewer or simpler globs");
+    pub fn publish(&mut self, compiled: &Compiled) -> Result<(u32, u32)> {
+        let len = compiled.words.len() as u32;
+        if self.tables.wants_grace() {
+            self.end_grace()?;
         }
-        if self.policies_used >= MAX_POLICIES {
-            bail!("all {MAX_POLICIES} policy entries are in use");
+        let mut place = self.tables.take(len);
+        if place.is_none() && self.tables.waits() {
+            self.end_grace()?;
+            place = self.tables.take(len);
         }
-        let (header, words) = place(self.arena_used);
+        let Some(place) = place else {
+            let (free, piece) = self.tables.free();
+            bail!(
+                "the policy needs {len} words of table, {free} are free, {piece} in one piece, of {ARENA_WORDS}; \
+                 hint: fewer different policies at once, or fewer and simpler globs"
+            );
+        };
+        let (header, words) = compiled.place(place.start);
         for (i, word) in words.iter().enumerate() {
-            self.arena.set(self.arena_used as usize + i, *word);
+            self.arena.set(place.start as usize + i, *word);
         }
-        let index = self.policies_used;
-        self.policies.set(index as usize, PolicyHeader { generation: 0, ..header });
+        self.policies.set(place.index as usize, PolicyHeader { generation: 0, ..header });
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.policies.set(index as usize, PolicyHeader { generation, ..header });
-        self.policies_used += 1;
-        self.arena_used += words.len() as u32;
-        Ok(index)
+        self.policies.set(place.index as usize, PolicyHeader { generation: place.generation, ..header });
+        Ok((place.index, place.generation))
+    }
+
+    /// The generation of the tables at `index`, if they are in use.
+    #[must_use]
+    pub fn generation_of(&self, index: u32) -> Option<u32> {
+        let generation = if index < MAX_POLICIES { self.policies.get(index as usize).generation } else { 0 };
+        (generation != 0).then_some(generation)
+    }
+
+    /// The header of the tables at `index`, if they are in use.
+    #[must_use]
+    pub fn header(&self, index: u32) -> Option<PolicyHeader> {
+        self.generation_of(index).map(|_| self.policies.get(index as usize))
+    }
+
+    /// The words of all tables, as the kernel reads them.
+    #[must_use]
+    pub const fn words(&self) -> impl Words {
+        Arena(&self.arena)
+    }
+
+    /// Notes one more user of a published version. False when it is gone.
+    pub fn hold(&mut self, index: u32) -> bool {
+        self.tables.hold(index)
+    }
+
+    /// Notes one user less. With the last one the version is vacant at once, which denies everything. True then.
+    pub fn release(&mut self, index: u32) -> bool {
+        let last = self.tables.release(index);
+        if last {
+            let header = self.policies.get(index as usize);
+            self.policies.set(index as usize, PolicyHeader { generation: 0, ..header });
+        }
+        last
+    }
+
+    fn end_grace(&mut self) -> Result<()> {
+        grace().context("waiting until no program reads old tables")?;
+        self.tables.after_grace();
+        Ok(())
+    }
+
+    /// Switches an invocation to another version: one store, between two of its requests.
+    pub fn set_policy(&self, slot: u32, index: u32) {
+        let entry = self.invocations.at(slot as usize);
+        // SAFETY: a field of a live mapping.
+        unsafe { (&raw mut (*entry).policy).write_volatile(index) };
+    }
+
+    /// Sets flags of an invocation.
+    pub fn add_flags(&self, slot: u32, flags: u32) {
+        let entry = self.invocations.at(slot as usize);
+        // SAFETY: a field of a live mapping, aligned for u32, which the kernel only reads.
+        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(&raw mut (*entry).flags) };
+        word.fetch_or(flags, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Sets the end of life of an invocation.
+    pub fn set_expiry(&self, slot: u32, expires_ns: u64) {
+        let entry = self.invocations.at(slot as usize);
+        // SAFETY: a field of a live mapping, aligned: one store.
+        unsafe { (&raw mut (*entry).expires_ns).write_volatile(expires_ns) };
+        self.recheck_from(expires_ns);
     }
 
     /// Fills a slot.
@@ -262,40 +475,29 @@ impl Kernel {
     }
 
     fn recheck_from(&self, ns: u64) {
-        let now = self.control.get(0).recheck_from_ns;
-        self.control.set(0, Control { recheck_from_ns: now.min(ns), reserved: 0 });
+        let now = self.control.get(0);
+        let (recheck_from_ns, cut_from_ns) = (now.recheck_from_ns.min(ns), now.cut_from_ns.min(ns));
+        self.control.set(0, Control { recheck_from_ns, cut_from_ns, ..now });
     }
 
-    /// Attaches or detaches the program that kills barred tasks at their next system call (level `compat`).
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn arm_kill(&mut self, on: bool) -> Result<()> {
-        if on == self.armed || self.level == Level::Lsm {
-            return Ok(());
-        }
-        let program: &mut BtfTracePoint =
-            self.ebpf.program_mut("kill_barred").context("missing program")?.try_into()?;
-        if on {
-            program.load("sys_enter", &self.btf)?;
-            program.attach()?;
-        } else {
-            program.unload()?;
-        }
-        self.armed = on;
-        Ok(())
+    /// Says anew from when what tasks have open is checked: for each invocation that has tasks, when it expires, and
+    /// whether it is barred. So a host on which nothing is barred any more pays nothing for what once was.
+    pub fn recompute_recheck(&self, live: impl Iterator<Item = (u64, bool)>) {
+        let due = live.map(|(expires_ns, barred)| if barred { 0 } else { expires_ns }).min();
+        let recheck_from_ns = due.unwrap_or(u64::MAX);
+        self.control.set(0, Control { recheck_from_ns, ..self.control.get(0) });
     }
 
-    /// The rings, denials first. Can be taken once.
+    /// Descriptors of the rings, denials first.
     ///
     /// # Errors
-    /// When they were taken already.
-    pub fn take_rings(&mut self) -> Result<[RingBuf<MapData>; 2]> {
-        let mut take = |name: &str| -> Result<RingBuf<MapData>> {
-            let map = self.ebpf.take_map(name).ok_or_else(|| anyhow!("ring {name} was taken"))?;
-            Ok(RingBuf::try_from(map)?)
+    /// When the process has no room for more descriptors.
+    pub fn rings(&self) -> Result<[OwnedFd; 2]> {
+        let ring = |name: &str| -> Result<OwnedFd> {
+            let map = self.ebpf.map(name).with_context(|| format!("map {name}"))?;
+            Ok(map_fd(map)?.try_clone_to_owned()?)
         };
-        Ok([take("DENIALS")?, take("EVENTS")?])
+        Ok([ring("DENIALS")?, ring("EVENTS")?])
     }
 
     /// Failure counters, summed over CPUs.
@@ -328,7 +530,7 @@ pub fn pidfd_open(pid: u32) -> Result<std::os::fd::OwnedFd> {
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// `BPF_MAP_LOOKUP_ELEM` (1) or `BPF_MAP_UPDATE_ELEM` (2) of task storage, whose key is a pidfd.
+/// `BPF_MAP_LOOKUP_ELEM` (1), `BPF_MAP_UPDATE_ELEM` (2) or `BPF_MAP_DELETE_ELEM` (3) of task storage, whose key is a pidfd.
 fn bpf_element(command: i32, map: i32, pidfd: BorrowedFd<'_>, tag: &mut Tag) -> std::io::Result<()> {
     #[repr(C)]
     struct Attr {
@@ -343,7 +545,7 @@ fn bpf_element(command: i32, map: i32, pidfd: BorrowedFd<'_>, tag: &mut Tag) -> 
         map: map as u32,
         pad: 0,
         key: (&raw const key) as u64,
-        value: std::ptr::from_mut(tag) as u64,
+        value: if command == 3 { 0 } else { std::ptr::from_mut(tag) as u64 }, // deleting takes none
         flags: 0,
     };
     // SAFETY: the attribute and what it points to live across the call; sizes are the map's key and value.

@@ -4,6 +4,12 @@ use std::fs::File;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use aya::programs::cgroup_skb::CgroupSkbLinkId;
+use aya::programs::cgroup_sock::CgroupSockLinkId;
+use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
+use aya::programs::links::FdLink;
+use aya::programs::lsm::LsmLinkId;
+use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
@@ -16,6 +22,9 @@ const LSM: &[(&str, &str)] = &[
     ("task_alloc", "task_alloc"),
     ("file_open", "file_open"),
     ("bprm_check", "bprm_check_security"),
+    ("tool_reset", "bprm_creds_for_exec"),
+    ("tool_chosen", "bprm_check_security"),
+    ("bprm_committed", "bprm_committed_creds"),
     ("path_mknod", "path_mknod"),
     ("path_mkdir", "path_mkdir"),
     ("path_symlink", "path_symlink"),
@@ -82,12 +91,29 @@ const LSM_NEWER: &[(&str, &str)] = &[
     ("inode_file_setattr", "inode_file_setattr"),
     ("uring_override_creds", "uring_override_creds"),
 ];
+/// LSM programs for what is open already: attached only while an invocation lives (`kernel/armed.rs`).
+const OPEN: &[(&str, &str)] = &[
+    ("open_permission", "file_permission"),
+    ("open_map", "mmap_file"),
+    ("open_lock", "file_lock"),
+    ("open_ioctl", "file_ioctl"),
+    ("open_ioctl_compat", "file_ioctl_compat"),
+    ("open_fcntl", "file_fcntl"),
+    ("open_receive", "socket_recvmsg"),
+    ("open_accept", "socket_accept"),
+    ("open_option", "socket_getsockopt"),
+    ("open_message", "msg_msg_alloc_security"),
+];
 /// Tracepoints of both levels: program and tracepoint.
-const TRACEPOINTS: &[(&str, &str)] =
-    &[("fork", "sched_process_fork"), ("executed", "sched_process_exec"), ("exited", "sched_process_exit")];
+pub(super) const TRACEPOINTS: &[(&str, &str)] =
+    &[("fork", "sched_process_fork"), ("exited", "sched_process_exit")];
+/// Tracepoints of level `compat`, for what LSM programs see at the other.
+const COMPAT_TRACEPOINTS: &[(&str, &str)] =
+    &[("executed", "sched_process_exec"), ("refused_call", "sys_exit")];
 /// Programs on the root cgroup.
 const CGROUP: &[&str] = &[
     "cgroup_egress",
+    "cgroup_ingress",
     "cgroup_connect4",
     "cgroup_connect6",
     "cgroup_sendmsg4",
@@ -97,19 +123,64 @@ const CGROUP: &[&str] = &[
     "cgroup_sock_create",
 ];
 
+/// When a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    Always,
+    /// Only while an invocation lives (`kernel/armed.rs`).
+    Live,
+    /// Anew for each use.
+    Used,
+}
+
 /// A program and where it goes.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub(super) name: &'static str,
-    /// Hook or tracepoint; empty for cgroup programs, whose kind says it.
+    /// Hook, tracepoint or what is iterated over; empty for cgroup programs, whose kind says it.
     place: &'static str,
+    pub(super) attached: When,
+}
+
+/// A link that the loader holds, and detaches when it is dropped.
+pub(super) struct Attached {
+    plan: Plan,
+    held: Held,
+}
+
+enum Held {
+    Lsm(LsmLinkId),
+    Tracepoint(BtfTracePointLinkId),
+    Packets(CgroupSkbLinkId),
+    Sockets(CgroupSockLinkId),
+    Addresses(CgroupSockAddrLinkId),
+}
+
+impl Held {
+    const fn of(self, plan: Plan) -> Attached {
+        Attached { plan, held: self }
+    }
+}
+
+impl Attached {
+    /// Takes the link out of the loader's hands.
+    pub(super) fn held(self, ebpf: &mut Ebpf) -> Result<FdLink> {
+        Ok(match (self.plan.program(ebpf)?, self.held) {
+            (Program::Lsm(program), Held::Lsm(id)) => program.take_link(id)?.into(),
+            (Program::BtfTracePoint(program), Held::Tracepoint(id)) => program.take_link(id)?.into(),
+            (Program::CgroupSkb(program), Held::Packets(id)) => program.take_link(id)?.try_into()?,
+            (Program::CgroupSock(program), Held::Sockets(id)) => program.take_link(id)?.try_into()?,
+            (Program::CgroupSockAddr(program), Held::Addresses(id)) => program.take_link(id)?.try_into()?,
+            _ => bail!("the link of {} is of another kind", self.plan.name),
+        })
+    }
 }
 
 /// What the verifier made of one program.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub program: &'static str,
-    /// LSM hook, tracepoint, or `cgroup`.
+    /// LSM hook, tracepoint, what is iterated over, or `cgroup`.
     pub attaches_to: &'static str,
     /// Instructions the verifier looked at, over all paths.
     pub verified_instructions: u32,
@@ -130,25 +201,30 @@ impl Plan {
             let function = format!("bpf_lsm_{hook}");
             btf.id_by_type_name_kind(&function, BtfKind::Func).is_ok()
         };
-        let plan = |&(name, place): &(&'static str, &'static str)| Self { name, place };
+        let plan =
+            |&(name, place): &(&'static str, &'static str)| Self { name, place, attached: When::Always };
         let mut all: Vec<_> = TRACEPOINTS.iter().map(plan).collect();
         match level {
             Level::Lsm => {
                 all.extend(LSM.iter().map(plan));
                 all.extend(LSM_NEWER.iter().filter(|(_, hook)| has(hook)).map(plan));
+                let open = OPEN.iter().filter(|(_, hook)| has(hook)).map(plan);
+                all.extend(open.map(|plan| Self { attached: When::Live, ..plan }));
             }
-            Level::Compat => all.push(Self { name: "refused_call", place: "sys_exit" }),
+            Level::Compat => all.extend(COMPAT_TRACEPOINTS.iter().map(plan)),
         }
-        all.extend(CGROUP.iter().map(|name| Self { name, place: "" }));
+        all.extend(CGROUP.iter().map(|name| plan(&(name, ""))));
+        all.push(Self { attached: When::Used, ..plan(&("census", "task")) });
         all
     }
 
     /// Whether the level works without it.
     pub(super) fn is_second_lock(self, level: Level) -> bool {
-        level == Level::Lsm && self.place.is_empty() && self.name != "cgroup_egress"
+        let packets = matches!(self.name, "cgroup_egress" | "cgroup_ingress");
+        level == Level::Lsm && self.place.is_empty() && !packets
     }
 
-    fn program(self, ebpf: &mut Ebpf) -> Result<&mut Program> {
+    pub(super) fn program(self, ebpf: &mut Ebpf) -> Result<&mut Program> {
         ebpf.program_mut(self.name).with_context(|| format!("the object has no program {}", self.name))
     }
 
@@ -156,6 +232,7 @@ impl Plan {
         match self.program(ebpf)? {
             Program::Lsm(program) => program.load(self.place, btf),
             Program::BtfTracePoint(program) => program.load(self.place, btf),
+            Program::Iter(program) => program.load(self.place, btf),
             Program::CgroupSkb(program) => program.load(),
             Program::CgroupSock(program) => program.load(),
             Program::CgroupSockAddr(program) => program.load(),
@@ -164,16 +241,22 @@ impl Plan {
         .with_context(|| format!("loading {}", self.name))
     }
 
-    pub(super) fn attach(self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(super) fn attach(self, ebpf: &mut Ebpf) -> Result<Attached> {
         let mode = CgroupAttachMode::Single; // links are always multiple; the kernel wants no flags here
         match self.program(ebpf)? {
-            Program::Lsm(program) => program.attach().map(drop),
-            Program::BtfTracePoint(program) => program.attach().map(drop),
+            Program::Lsm(program) => program.attach().map(|id| Held::Lsm(id).of(self)),
+            Program::BtfTracePoint(program) => program.attach().map(|id| Held::Tracepoint(id).of(self)),
             Program::CgroupSkb(program) => {
-                program.attach(cgroup_root()?, CgroupSkbAttachType::Egress, mode).map(drop)
+                let ingress = self.name == "cgroup_ingress";
+                let way = if ingress { CgroupSkbAttachType::Ingress } else { CgroupSkbAttachType::Egress };
+                program.attach(cgroup_root()?, way, mode).map(|id| Held::Packets(id).of(self))
             }
-            Program::CgroupSock(program) => program.attach(cgroup_root()?, mode).map(drop),
-            Program::CgroupSockAddr(program) => program.attach(cgroup_root()?, mode).map(drop),
+            Program::CgroupSock(program) => {
+                program.attach(cgroup_root()?, mode).map(|id| Held::Sockets(id).of(self))
+            }
+            Program::CgroupSockAddr(program) => {
+                program.attach(cgroup_root()?, mode).map(|id| Held::Addresses(id).of(self))
+            }
             _ => bail!("{} is of no kind that is attached here", self.name),
         }
         .with_context(|| format!("attaching {}", self.name))

@@ -18,9 +18,12 @@ fn kept(capability: Capability, privileges: u32) -> bool {
 pub fn give_up(privileges: u32) -> Result<()> {
     caps::clear(None, CapSet::Ambient).context("clearing the ambient capabilities")?;
     for capability in caps::all().into_iter().filter(|c| !kept(*c, privileges)) {
-        caps::drop(None, CapSet::Inheritable, capability)
-            .and_then(|()| caps::drop(None, CapSet::Bounding, capability))
-            .with_context(|| format!("giving up {capability}"))?;
+        let giving_up = || format!("giving up {capability}");
+        caps::drop(None, CapSet::Inheritable, capability).with_context(giving_up)?;
+        // An agent that starts another has given up the right to drop more, mostly with all there is to drop.
+        if caps::has_cap(None, CapSet::Bounding, capability).with_context(giving_up)? {
+            caps::drop(None, CapSet::Bounding, capability).with_context(giving_up)?;
+        }
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::expand;
 use crate::policy::glob::Glob;
-use crate::policy::model::{Effect, FileRule, Policy, RuleSource};
+use crate::policy::model::{Effect, FileRule, Policy, RuleSource, Tool};
 
 /// Operations that policies name and no Landlock rule of this version restricts.
 pub const NOT_MEDIATED: &[&str] = &[
@@ -96,8 +96,16 @@ pub fn plan(policy: &Policy) -> Plan {
             draft.note(rule, format_args!("Landlock cannot ask, so it denies"));
         }
     }
+    unenforceable.extend(policy.tools.iter().map(tool));
     let useful = |grants: Grants| grants.into_iter().filter(|(_, a)| !fs_rights(*a).is_empty()).collect();
     Plan { rules: useful(draft.trees), exact: useful(draft.files), unenforceable, notes: draft.notes }
+}
+
+/// An identity of its own needs a hook at exec, which Landlock has not.
+fn tool(tool: &Tool) -> Unenforceable {
+    let text = format!("tool {} {:?}", tool.name, tool.globs);
+    let why = "Landlock cannot narrow a program when it is executed".into();
+    Unenforceable { rule: tool.source.clone(), text, why }
 }
 
 fn grant(grants: &mut Grants, path: PathBuf, more: Access) {

@@ -101,3 +101,18 @@ fn the_kernel_holds_to_the_plan() {
     });
     assert!(root.join("open/f").exists());
 }
+
+#[test]
+fn tools_are_listed() {
+    let mut with_tool = policy(&[(Effect::Allow, "/usr/**", Access::READ)]);
+    let source = RuleSource { document: "test".into(), line: 9, reason: None };
+    with_tool.tools.push(Tool {
+        name: "git".into(),
+        globs: vec!["/usr/bin/git*".into()],
+        source: source.clone(),
+        policy: policy(&[]),
+    });
+    let why = "Landlock cannot narrow a program when it is executed".into();
+    let text = "tool git [\"/usr/bin/git*\"]".into();
+    assert_eq!(plan(&with_tool).unenforceable, [Unenforceable { rule: source, text, why }]);
+}

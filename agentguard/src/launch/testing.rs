@@ -42,10 +42,13 @@ pub(crate) fn policy(rules: &[(Effect, &str, Access)]) -> Policy {
         digest: String::new(),
         mode: Mode::Enforce,
         ttl: Some(Duration::from_secs(60)),
+        max_ttl: Some(Duration::from_secs(60)),
+        subjects: None,
         log_allowed: false,
         files: rules.iter().enumerate().map(rule).collect(),
         network: Vec::new(),
         environment: Environment::default(),
         privileges: 0,
+        tools: Vec::new(),
     }
 }

@@ -211,6 +211,14 @@ pub(crate) fn parse(glob: &str) -> Result<Vec<Glob>, String> {
     alternatives::expand(glob)?.iter().map(|g| parse_one(g)).collect()
 }
 
+/// The texts of a glob's alternatives, in the order they are written.
+///
+/// # Errors
+/// What is wrong with its braces, for people.
+pub(super) fn alternatives(glob: &str) -> Result<Vec<String>, String> {
+    alternatives::expand(glob)
+}
+
 /// Escapes a value so that it matches only itself.
 pub(crate) fn escape(value: &str) -> String {
     let mut out = String::with_capacity(value.len());

@@ -7,6 +7,8 @@ use agentguard_common::net::NetOp;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::subjects::Subjects;
+
 /// What a rule does. Precedence: `Deny` > `Ask` > `Allow` > default deny.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -17,7 +19,7 @@ pub enum Effect {
 }
 
 /// Whether the policy denies or only records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     #[default]
@@ -81,9 +83,15 @@ pub struct Policy {
     /// `sha256:` and 64 hex digits: digest of the canonical form of the document with its includes, before variables.
     pub digest: String,
     pub mode: Mode,
-    /// Longest life of an invocation.
+    /// Longest life that an invocation may start with.
     #[serde(with = "seconds")]
     pub ttl: Option<Duration>,
+    /// How far, from its start, the life of an invocation may ever be extended. Never shorter than `ttl`, and `None` if
+    /// that is.
+    #[serde(with = "seconds")]
+    pub max_ttl: Option<Duration>,
+    /// Who may start an invocation; `None`: anybody.
+    pub subjects: Option<Subjects>,
     /// Record allowed operations too.
     pub log_allowed: bool,
     pub files: Vec<FileRule>,
@@ -91,6 +99,44 @@ pub struct Policy {
     pub environment: Environment,
     /// Bits of [`agentguard_common::policy::privilege`].
     pub privileges: u32,
+    /// Programs that run under a policy of their own; of several that a path matches, the first.
+    pub tools: Vec<Tool>,
+}
+
+/// A program that, from its execution on, runs in an identity of its own.
+///
+/// It may do what its own policy, which has no tools, and those of the invocation and of all above it grant: compile it
+/// as one more policy at the end of their chain. There is no way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    /// Absolute globs of its programs, variables expanded.
+    pub globs: Vec<String>,
+    pub source: RuleSource,
+    /// Called `<policy>/<tool>`; its digest is made of the policy's and the tool's name. No lifetime, environment or
+    /// subjects: those are the invocation's.
+    pub policy: Policy,
+}
+
+impl Policy {
+    /// A policy called `name` that allows nothing, with the digest of this one, which it stands for.
+    #[must_use]
+    pub fn nothing(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            digest: self.digest.clone(),
+            mode: Mode::Enforce,
+            ttl: None,
+            max_ttl: None,
+            subjects: None,
+            log_allowed: false,
+            files: Vec::new(),
+            network: Vec::new(),
+            environment: Environment::default(),
+            privileges: 0,
+            tools: Vec::new(),
+        }
+    }
 }
 
 /// The answer to "would this be allowed, and by which rule?".
@@ -101,6 +147,14 @@ pub struct Explanation<'a> {
     pub rule: Option<&'a RuleSource>,
     /// The rule as written, for people: `deny read "**/.env"`.
     pub text: String,
+}
+
+/// The answer under a chain of policies: that of the policy that grants least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainExplanation<'a> {
+    /// Which policy decided: its place in the chain, 0 at the top. Of several that say the same, the uppermost.
+    pub policy: usize,
+    pub explanation: Explanation<'a>,
 }
 
 mod access_names {

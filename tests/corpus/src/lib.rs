@@ -65,7 +65,7 @@ pub enum Compat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// A denial with one of these actions (`open`, `exec`, `path`, `connect`, `bind`, `socket`, `unix`, `privilege`,
-    /// `signal`, `ptrace`, `map-exec`, `use`).
+    /// `signal`, `ptrace`, `map-exec`, `use`, `control`).
     As(&'static [&'static str]),
     /// Nothing: why.
     Not(&'static str),

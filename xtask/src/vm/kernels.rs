@@ -8,9 +8,6 @@ use anyhow::{Context as _, Result, ensure};
 /// Series of the test matrix: the newest that Debian builds for any release, the newest that Debian 12 has, and the
 /// oldest that level `lsm` supports.
 pub(crate) const SERIES: [&str; 3] = [NEWEST, "6.12", "6.1"];
-/// Those that the tests run on. Not the newest: there a tracepoint program can be preempted, and the kernel then skips it
-/// for the next task on the same processor. An exit that is missed leaves its invocation without an end.
-pub(crate) const TESTED: [&str; 2] = ["6.12", "6.1"];
 const NEWEST: &str = "newest";
 /// Where the newest is. Its signing keys are in Debian 12's keyring.
 const NEWEST_SOURCE: &str = "deb http://deb.debian.org/debian trixie-backports main\n";

@@ -1,5 +1,7 @@
 //! The determiniser: all globs of a policy into one DFA whose states carry the verdict of every access mode.
 //!
+//! The same states carry which tool's program a path is, for the walk that decides its execution.
+//!
 //! A general subset construction explodes on floating rules (`**/x`). Beside the positions a state holds the modes
 //! that a matched `/**` tail has decided for good; a position that could only decide what is decided is dropped.
 
@@ -10,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{CompileError, MAX_WORDS};
 use crate::policy::glob::{self, Token};
-use crate::policy::model::{Effect, FileRule};
+use crate::policy::model::{Effect, FileRule, RuleSource, Tool};
 
 /// Bytes of all globs of a policy, alternatives counted one by one (40 MB as tokens).
 const MAX_TOKENS: usize = 1_000_000;
@@ -19,11 +21,18 @@ const MAX_POSITIONS: usize = 8_000_000;
 /// Positions times classes of bytes, over all states: a few seconds.
 const MAX_STEPS: usize = 400_000_000;
 
+/// What a pattern says of the paths that it matches.
+#[derive(Clone, Copy)]
+enum Says {
+    Rule(Effect, Access),
+    /// They are programs of this tool, counted from 1.
+    Tool(u32),
+}
+
 struct Pattern {
     tokens: Vec<Token>,
     tail: bool,
-    effect: Effect,
-    access: Access,
+    says: Says,
 }
 
 /// A place in a pattern: (pattern, token, inside a `**/` run and not at a component border).
@@ -34,6 +43,8 @@ struct State {
     allow: Access,
     ask: Access,
     deny: Access,
+    /// 0 for none. The first tool counts, so a later one can change nothing any more.
+    tool: u32,
     positions: Vec<Position>,
 }
 
@@ -49,26 +60,32 @@ pub(super) struct Row {
     pub(super) default: u32,
     pub(super) exceptions: Vec<(u8, u32)>,
     pub(super) verdict: StateVerdict,
+    /// The tool that a path which ends here names, counted from 1; 0 for none.
+    pub(super) tool: u32,
 }
 
 impl Row {
     /// The most frequent target is the default.
-    fn new(next: &[u32], verdict: StateVerdict) -> Self {
+    pub(super) fn new(next: &[u32], verdict: StateVerdict, tool: u32) -> Self {
         let mut sorted = next.to_vec();
         sorted.sort_unstable();
         let best = sorted.chunk_by(|a, b| a == b).max_by_key(|run| run.len());
         let default = best.map_or(0, |run| run[0]);
         let exceptions = (0..=u8::MAX).zip(next.iter().copied()).filter(|(_, next)| *next != default);
-        Self { default, exceptions: exceptions.collect(), verdict }
+        Self { default, exceptions: exceptions.collect(), verdict, tool }
     }
 }
 
 impl State {
-    fn decide(&mut self, effect: Effect, access: Access) {
-        let modes = match effect {
-            Effect::Allow => &mut self.allow,
-            Effect::Ask => &mut self.ask,
-            Effect::Deny => &mut self.deny,
+    fn decide(&mut self, says: Says) {
+        let (modes, access) = match says {
+            Says::Rule(Effect::Allow, access) => (&mut self.allow, access),
+            Says::Rule(Effect::Ask, access) => (&mut self.ask, access),
+            Says::Rule(Effect::Deny, access) => (&mut self.deny, access),
+            Says::Tool(tool) => {
+                self.tool = if self.tool == 0 { tool } else { self.tool.min(tool) };
+                return;
+            }
         };
         *modes = modes.union(access);
     }
@@ -77,31 +94,32 @@ impl State {
     fn pruned(mut self, patterns: &[Pattern]) -> Self {
         self.ask = self.ask.without(self.deny);
         self.allow = self.allow.without(self.deny.union(self.ask));
-        let (deny, ask, allow) = (self.deny, self.ask, self.allow);
+        let (deny, ask, allow, tool) = (self.deny, self.ask, self.allow, self.tool);
         self.positions.retain(|&(p, ..)| {
-            let pattern = &patterns[p as usize];
-            let decided = match pattern.effect {
-                Effect::Deny => deny,
-                Effect::Ask => deny.union(ask),
-                Effect::Allow => deny.union(ask).union(allow),
+            let (decided, access) = match patterns[p as usize].says {
+                Says::Rule(Effect::Deny, access) => (deny, access),
+                Says::Rule(Effect::Ask, access) => (deny.union(ask), access),
+                Says::Rule(Effect::Allow, access) => (deny.union(ask).union(allow), access),
+                Says::Tool(this) => return tool == 0 || this < tool,
             };
-            !pattern.access.without(decided).is_empty()
+            !access.without(decided).is_empty()
         });
         self.positions.sort_unstable();
         self.positions.dedup();
         self
     }
 
-    fn verdict(&self, patterns: &[Pattern]) -> (Access, Access) {
+    /// What is allowed and asked of a path that ends here, and the tool that it names.
+    fn verdict(&self, patterns: &[Pattern]) -> (Access, Access, u32) {
         let mut ended = self.clone();
         for &(p, token, _) in &self.positions {
             let pattern = &patterns[p as usize];
             if usize::from(token) == pattern.tokens.len() {
-                ended.decide(pattern.effect, pattern.access);
+                ended.decide(pattern.says);
             }
         }
         let ask = ended.ask.without(ended.deny);
-        (ended.allow.without(ended.deny.union(ask)), ask)
+        (ended.allow.without(ended.deny.union(ask)), ask, ended.tool)
     }
 }
 
@@ -118,13 +136,14 @@ fn close(patterns: &[Pattern], p: u32, mut token: u16, out: &mut Vec<Position>) 
 
 fn step(patterns: &[Pattern], state: &State, byte: u8) -> State {
     let positions = Vec::with_capacity(state.positions.len());
-    let mut next = State { allow: state.allow, ask: state.ask, deny: state.deny, positions };
+    let &State { allow, ask, deny, tool, .. } = state;
+    let mut next = State { allow, ask, deny, tool, positions };
     for &(p, token, _) in &state.positions {
         let pattern = &patterns[p as usize];
         match pattern.tokens.get(usize::from(token)) {
             None => {
                 if pattern.tail && byte == b'/' {
-                    next.decide(pattern.effect, pattern.access);
+                    next.decide(pattern.says);
                 }
             }
             Some(Token::Byte(b)) if *b == byte => close(patterns, p, token + 1, &mut next.positions),
@@ -138,21 +157,23 @@ fn step(patterns: &[Pattern], state: &State, byte: u8) -> State {
     next.pruned(patterns)
 }
 
-fn patterns(rules: &[FileRule]) -> Result<Vec<Pattern>, CompileError> {
+fn patterns(rules: &[FileRule], tools: &[Tool]) -> Result<Vec<Pattern>, CompileError> {
+    let rules = rules.iter().map(|r| (&r.glob, &r.source, Says::Rule(r.effect, r.access)));
+    let tools = (1..)
+        .zip(tools)
+        .flat_map(|(n, tool)| tool.globs.iter().map(move |glob| (glob, &tool.source, Says::Tool(n))));
     let (mut out, mut tokens) = (Vec::new(), 0);
-    for rule in rules {
-        let globs = glob::parse(&rule.glob).map_err(|message| CompileError::Glob {
-            document: rule.source.document.clone(),
-            line: rule.source.line,
-            message,
-        })?;
-        for glob in globs {
+    for (glob, source, says) in rules.chain(tools) {
+        let error = |message| {
+            let RuleSource { document, line, .. } = source.clone();
+            CompileError::Glob { document, line, message }
+        };
+        for glob in glob::parse(glob).map_err(error)? {
             tokens += glob.tokens.len();
             if tokens > MAX_TOKENS {
                 return Err(CompileError::LongGlobs(MAX_TOKENS));
             }
-            let (effect, access) = (rule.effect, rule.access);
-            out.push(Pattern { tokens: glob.tokens, tail: glob.tail, effect, access });
+            out.push(Pattern { tokens: glob.tokens, tail: glob.tail, says });
         }
     }
     Ok(out)
@@ -228,9 +249,9 @@ impl Builder {
     }
 }
 
-/// Builds the DFA of all file rules.
-pub(super) fn build(rules: &[FileRule]) -> Result<Dfa, CompileError> {
-    let patterns = patterns(rules)?;
+/// Builds the DFA of all file rules and tools.
+pub(super) fn build(rules: &[FileRule], tools: &[Tool]) -> Result<Dfa, CompileError> {
+    let patterns = patterns(rules, tools)?;
     let (classes, representatives) = classes(&patterns);
     let mut first = State::default();
     for p in 0..patterns.len() as u32 {
@@ -244,9 +265,9 @@ pub(super) fn build(rules: &[FileRule]) -> Result<Dfa, CompileError> {
         builder.within_limits()?;
         next.clear();
         next.extend(representatives.iter().map(|byte| builder.id(step(&patterns, &state, *byte))));
-        let (allow, ask) = state.verdict(&patterns);
+        let (allow, ask, tool) = state.verdict(&patterns);
         let absorbing = next.iter().all(|&n| n as usize == builder.rows.len());
-        builder.push(Row::new(&next, StateVerdict::new(allow, ask, absorbing)));
+        builder.push(Row::new(&next, StateVerdict::new(allow, ask, absorbing), tool));
     }
     builder.within_limits()?;
     Ok(Dfa { classes, class_count: representatives.len(), rows: builder.rows })

@@ -1,6 +1,7 @@
 //! From rules to the words that the kernel reads.
 
 mod dfa;
+mod intersection;
 mod net;
 mod pack;
 
@@ -9,8 +10,10 @@ use agentguard_common::policy::{ARENA_WORDS, PolicyHeader, flags};
 
 use super::model::{Mode, Policy};
 
+pub use intersection::{compile_chain, intersection};
+
 /// Words left unused at the front, so that no table is at position 0, which means "none".
-const RESERVED: usize = 16;
+pub(crate) const RESERVED: usize = 16;
 /// Largest compiled policy, in words: a quarter of the arena, which holds all policies.
 const MAX_WORDS: usize = ARENA_WORDS as usize / 4;
 
@@ -24,10 +27,17 @@ pub enum CompileError {
     )]
     LongGlobs(usize),
     #[error(
-        "the file rules need more than {0} states, too many for the kernel's tables; hint: fewer globs that begin \
-         with `**/`, or with several `*` or `?` in a component"
+        "the file rules need more than {0} states, too many for the kernel's tables; hint: fewer or shorter globs, \
+         above all fewer that begin with `**/` or have several `*` or `?` in a component"
     )]
     TooManyStates(usize),
+    #[error(
+        "the file rules of the chain of policies together need more than {0} states, too many for the kernel's tables; \
+         hint: a policy that repeats fewer globs of those above it, or fewer that begin with `**/`"
+    )]
+    TooManyPairs(usize),
+    #[error("a chain without a policy")]
+    EmptyChain,
     #[error("the network rules overlap too much; hint: fewer ports, or fewer rules for the same addresses")]
     Overlaps,
     #[error("the tables need {0} words or more, the limit is {MAX_WORDS}; hint: split the policy")]
@@ -45,7 +55,7 @@ impl Compiled {
     /// The header and words as they are when the tables begin at `base` of the arena.
     #[must_use]
     pub fn place(&self, base: u32) -> (PolicyHeader, Vec<u32>) {
-        let mut header = self.header;
+        let mut header = PolicyHeader { words: self.words.len() as u32, ..self.header };
         for position in
             [&mut header.classes, &mut header.states, &mut header.comb, &mut header.net4, &mut header.net6]
         {
@@ -72,12 +82,13 @@ impl Compiled {
 /// When its tables would be too large.
 pub fn compile(policy: &Policy) -> Result<Compiled, CompileError> {
     let mut words = vec![0; RESERVED];
-    let dfa = dfa::build(&policy.files)?;
+    let dfa = dfa::build(&policy.files, &policy.tools)?;
     let mut header = pack::pack(&dfa, &mut words)?;
     net::append(&policy.network, &mut header, &mut words)?;
     header.privileges = policy.privileges;
     header.flags = if policy.mode == Mode::Audit { flags::AUDIT } else { 0 }
-        | if policy.log_allowed { flags::LOG_ALLOWED } else { 0 };
+        | if policy.log_allowed { flags::LOG_ALLOWED } else { 0 }
+        | if policy.tools.is_empty() { 0 } else { flags::TOOLS };
     if words.len() > MAX_WORDS {
         return Err(CompileError::TooLarge(words.len()));
     }

@@ -11,7 +11,7 @@ use crate::policy::model::{Effect, NetRule};
 /// Comparisons of ranges that a policy may cost: about a second.
 const MAX_WORK: usize = 1_000_000_000;
 
-type Lists = FxHashMap<Vec<(u32, u32)>, u32>;
+pub(super) type Lists = FxHashMap<Vec<(u32, u32)>, u32>;
 
 fn bounds(net: &IpNet) -> (u128, u128) {
     match net {
@@ -29,10 +29,16 @@ const fn verdict(effect: Effect) -> PortVerdict {
 }
 
 /// What is left of [`MAX_WORK`].
-struct Budget(usize);
+pub(super) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(MAX_WORK)
+    }
+}
 
 impl Budget {
-    fn spend(&mut self, work: usize) -> Result<(), CompileError> {
+    pub(super) fn spend(&mut self, work: usize) -> Result<(), CompileError> {
         self.0 = self.0.checked_sub(work).ok_or(CompileError::Overlaps)?;
         Ok(())
     }
@@ -128,7 +134,8 @@ fn ranges(
     Ok(out)
 }
 
-fn list_position(list: Vec<(u32, u32)>, words: &mut Vec<u32>, lists: &mut Lists) -> u32 {
+/// Where the list is in `words`; appended, unless it is there already.
+pub(super) fn list_position(list: Vec<(u32, u32)>, words: &mut Vec<u32>, lists: &mut Lists) -> u32 {
     *lists.entry(list).or_insert_with_key(|list| {
         let position = words.len() as u32;
         words.push(list.len() as u32);
@@ -146,9 +153,20 @@ pub(super) fn append(
     header: &mut PolicyHeader,
     words: &mut Vec<u32>,
 ) -> Result<(), CompileError> {
-    let (mut lists, mut budget) = (Lists::default(), Budget(MAX_WORK));
+    let (mut lists, mut budget) = (Lists::default(), Budget::default());
     let v4 = ranges(rules, true, words, &mut lists, &mut budget)?;
     let v6 = ranges(rules, false, words, &mut lists, &mut budget)?;
+    push_ranges(v4, v6, header, words);
+    Ok(())
+}
+
+/// Appends (first address, port list) of both families.
+pub(super) fn push_ranges(
+    v4: Vec<(u128, u32)>,
+    v6: Vec<(u128, u32)>,
+    header: &mut PolicyHeader,
+    words: &mut Vec<u32>,
+) {
     header.net4 = words.len() as u32;
     header.net4_len = v4.len() as u32;
     words.extend(v4.into_iter().flat_map(|(start, list)| [start as u32, list]));
@@ -158,5 +176,4 @@ pub(super) fn append(
         words.extend([96, 64, 32, 0].map(|shift| (start >> shift) as u32));
         words.push(list);
     }
-    Ok(())
 }

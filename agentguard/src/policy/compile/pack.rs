@@ -6,7 +6,8 @@ use agentguard_common::policy::PolicyHeader;
 use super::dfa::Dfa;
 use super::{CompileError, MAX_WORDS};
 
-const FREE: u32 = u32::MAX;
+/// The state of a comb entry that is nobody's.
+pub(super) const FREE: u32 = u32::MAX;
 /// How far back from the end of the comb a place is looked for.
 const LOOK_BACK: usize = 1 << 14;
 
@@ -42,7 +43,7 @@ pub(super) fn pack(dfa: &Dfa, words: &mut Vec<u32>) -> Result<PolicyHeader, Comp
             }
             comb[at] = (id as u32, next);
         }
-        states.extend([base as u32, row.default, row.verdict.0, 0]);
+        states.extend([base as u32, row.default, row.verdict.0, row.tool]);
         let size = states.len() + comb.len() * COMB_WORDS as usize;
         if size > MAX_WORDS {
             return Err(CompileError::TooLarge(size));

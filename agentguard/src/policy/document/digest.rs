@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::schema::Document;
+use crate::policy::model::Policy;
 
 /// Drops what is the same as absent: null, and lists and mappings without elements.
 fn prune(value: &mut Value) {
@@ -33,9 +34,17 @@ fn canonical(main: &Document, includes: &BTreeMap<String, Document>) -> serde_js
     serde_json::to_string(&form)
 }
 
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The digest of a tool's policy: of the digest of the policy that it is part of, and its name there.
+pub(super) fn of_tool(policy: &Policy, tool: &str) -> String {
+    hex(format!("{}\n{tool}", policy.digest))
+}
+
 /// `sha256:` and the hex digest of the canonical form.
 pub(super) fn digest(main: &Document, includes: &BTreeMap<String, Document>) -> serde_json::Result<String> {
-    let hash = Sha256::digest(canonical(main, includes)?);
-    let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-    Ok(format!("sha256:{hex}"))
+    Ok(hex(canonical(main, includes)?))
 }

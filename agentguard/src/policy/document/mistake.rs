@@ -8,7 +8,7 @@ use crate::policy::error::PolicyError;
 const MAX_DISTANCE: usize = 3;
 
 /// A hint that names the nearest known name, or all of them if none is near.
-pub(super) fn nearest(name: &str, known: &[&str]) -> String {
+pub(in crate::policy) fn nearest(name: &str, known: &[&str]) -> String {
     let distance = |k: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase());
     let best = known.iter().map(|k| (distance(k), *k)).min();
     match best.filter(|(d, k)| *d <= MAX_DISTANCE && 2 * d < k.len().max(2)) {
@@ -17,10 +17,10 @@ pub(super) fn nearest(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Message and hint.
-fn describe(error: &Error) -> (String, String) {
+/// Message and hint; `begin` is the hint for an empty document.
+fn describe(error: &Error, begin: &str) -> (String, String) {
     match error {
-        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => describe(error),
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => describe(error, begin),
         Error::SerdeUnknownField { field, expected, .. } => {
             (format!("unknown field `{field}`"), nearest(field, expected))
         }
@@ -49,7 +49,7 @@ fn describe(error: &Error) -> (String, String) {
         Error::UnknownAnchor { .. } => {
             ("a YAML alias without an anchor".into(), "quote what begins with `*`: \"**/.env\"".into())
         }
-        Error::Eof { .. } => ("the document ends too early".into(), "begin with `apiVersion:`".into()),
+        Error::Eof { .. } => ("the document ends too early".into(), begin.into()),
         other => {
             let text = other.to_string();
             let text = text.lines().next().unwrap_or_default();
@@ -59,10 +59,10 @@ fn describe(error: &Error) -> (String, String) {
     }
 }
 
-/// The reader's error as ours.
-pub(super) fn mistake(file: &str, error: &Error) -> PolicyError {
+/// The reader's error as ours; `begin` is the hint for an empty document.
+pub(in crate::policy) fn mistake(file: &str, error: &Error, begin: &str) -> PolicyError {
     let at = error.location();
-    let (message, hint) = describe(error);
+    let (message, hint) = describe(error, begin);
     PolicyError {
         file: file.to_owned(),
         line: at.map_or(0, |l| l.line()),

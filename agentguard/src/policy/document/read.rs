@@ -10,15 +10,20 @@ use ipnet::IpNet;
 use serde_saphyr::{Location, Spanned};
 
 use super::Variables;
-use super::mistake::nearest;
-use super::schema::{Document, Files, Names, Network, Port};
+use super::nearest;
+use super::schema::{Document, Files, Names, Network, Number, Spec, Subjects};
 use crate::policy::error::PolicyError;
 use crate::policy::glob;
 use crate::policy::model::{Effect, FileRule, NetRule, RuleSource};
+use crate::policy::subjects::{self, Subject};
 
-const PROTOCOLS: [(&str, u8); 5] = [("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("icmpv6", 58)];
-const OPERATIONS: [(&str, &[NetOp]); 3] =
+pub(in crate::policy) const PROTOCOLS: [(&str, u8); 5] =
+    [("tcp", 6), ("udp", 17), ("sctp", 132), ("icmp", 1), ("icmpv6", 58)];
+pub(super) const OPERATIONS: [(&str, &[NetOp]); 3] =
     [("connect", &[NetOp::Connect]), ("bind", &[NetOp::Bind]), ("all", &[NetOp::Connect, NetOp::Bind])];
+
+/// Seconds that the kernel's clock can count, in nanoseconds: 584 years.
+const MAX_SECONDS: u64 = u64::MAX / 1_000_000_000;
 
 /// Names with their places in the document.
 type Placed<'n> = Vec<(Location, &'n str)>;
@@ -35,7 +40,12 @@ impl<'a> Reader<'a> {
         Self { file, document: &document.metadata.name.value, variables }
     }
 
-    fn error(&self, at: Location, message: impl Into<String>, hint: impl Into<String>) -> PolicyError {
+    pub(super) fn error(
+        &self,
+        at: Location,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> PolicyError {
         PolicyError {
             file: self.file.to_owned(),
             line: at.line(),
@@ -59,7 +69,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn source(&self, at: Location, reason: Option<&String>) -> RuleSource {
+    pub(super) fn source(&self, at: Location, reason: Option<&String>) -> RuleSource {
         let line = u32::try_from(at.line()).unwrap_or(u32::MAX);
         RuleSource { document: self.document.to_owned(), line, reason: reason.cloned() }
     }
@@ -92,31 +102,8 @@ impl<'a> Reader<'a> {
 
     /// The text with the values of its variables, escaped so that they match only themselves.
     fn expand(&self, text: &Spanned<String>) -> Result<String, PolicyError> {
-        let v = self.variables;
-        let uid = v.uid.to_string();
-        let values: [(&str, &str); 5] = [
-            ("home", &v.home),
-            ("workspace", &v.workspace),
-            ("user", &v.user),
-            ("uid", &uid),
-            ("tmp", &v.tmp),
-        ];
-        let mut out = String::new();
-        let mut rest = text.value.as_str();
-        while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, after)) = after.split_once('}') else {
-                return Err(self.error(
-                    text.referenced,
-                    "`${` without `}`",
-                    "write ${home}, ${workspace}, ..",
-                ));
-            };
-            out.push_str(before);
-            out.push_str(&glob::escape(self.known(text.referenced, name, "variable", &values)?));
-            rest = after;
-        }
-        out.push_str(rest);
-        Ok(out)
+        let expanded = self.variables.expand(&text.value, glob::escape);
+        expanded.map_err(|(message, hint)| self.error(text.referenced, message, hint))
     }
 
     fn access(&self, names: &[(Location, &str)]) -> Result<Access, PolicyError> {
@@ -124,6 +111,17 @@ impl<'a> Reader<'a> {
         names.iter().try_fold(Access::NONE, |access, (at, name)| {
             Ok(access.union(self.known(*at, name, "access mode", &table)?))
         })
+    }
+
+    /// A glob with its variables expanded, and whether it speaks of abstract sockets.
+    pub(super) fn glob(&self, path: &Spanned<String>) -> Result<(String, bool), PolicyError> {
+        let glob = self.expand(path)?;
+        let parsed = glob::parse(&glob).map_err(|why| {
+            let message = format!("glob `{}`: {why}", path.value);
+            let hint = "such as /etc/hosts, ${workspace}/**, **/.env or /usr/bin/{ls,cat}";
+            self.error(path.referenced, message, hint)
+        })?;
+        Ok((glob, parsed.iter().any(glob::Glob::is_abstract)))
     }
 
     /// Adds one rule for each path.
@@ -135,15 +133,9 @@ impl<'a> Reader<'a> {
             return Err(self.error(r.paths.referenced, "a rule without paths", "write at least one path"));
         }
         for path in &r.paths.value {
-            let glob = self.expand(path)?;
-            let parsed = glob::parse(&glob).map_err(|why| {
-                let message = format!("glob `{}`: {why}", path.value);
-                let hint = "such as /etc/hosts, ${workspace}/**, **/.env or /usr/bin/{ls,cat}";
-                self.error(path.referenced, message, hint)
-            })?;
+            let (glob, is_abstract) = self.glob(path)?;
             let of_sockets = Access::CONNECT.union(Access::CREATE);
-            if parsed.iter().any(|g| g.is_abstract()) && access != Access::ALL && !of_sockets.contains(access)
-            {
+            if is_abstract && access != Access::ALL && !of_sockets.contains(access) {
                 let message = format!("`{}` is an abstract socket, which has no such access", path.value);
                 let hint =
                     "abstract sockets are created (bound) and connected to: `create`, `connect`, or `all`";
@@ -176,10 +168,10 @@ impl<'a> Reader<'a> {
         fixed.iter().map(|t| parse(t)).collect()
     }
 
-    fn port(&self, port: &Spanned<Port>) -> Result<(u16, u16), PolicyError> {
+    fn port(&self, port: &Spanned<Number>) -> Result<(u16, u16), PolicyError> {
         let range = match &port.value {
-            Port::Number(n) => u16::try_from(*n).ok().map(|n| (n, n)),
-            Port::Text(text) => match text.split_once('-') {
+            Number::Number(n) => u16::try_from(*n).ok().map(|n| (n, n)),
+            Number::Text(text) => match text.split_once('-') {
                 Some((l, h)) => l.trim().parse().ok().zip(h.trim().parse().ok()),
                 None => text.parse().ok().map(|n| (n, n)),
             },
@@ -213,8 +205,8 @@ impl<'a> Reader<'a> {
         Ok(NetRule { effect, ops, to, ports, protocols, source })
     }
 
-    pub(super) fn ttl(&self, ttl: &Spanned<String>) -> Result<Duration, PolicyError> {
-        let text = ttl.value.as_str();
+    fn duration(&self, duration: &Spanned<String>) -> Result<Duration, PolicyError> {
+        let text = duration.value.as_str();
         let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
         let factor = match unit {
             "s" => Some(1),
@@ -223,10 +215,60 @@ impl<'a> Reader<'a> {
             "d" => Some(86_400),
             _ => None,
         };
-        let seconds = number.parse::<u64>().ok().zip(factor).and_then(|(n, f)| n.checked_mul(f));
-        seconds.filter(|s| *s > 0).map(Duration::from_secs).ok_or_else(|| {
-            self.error(ttl.referenced, format!("bad duration `{text}`"), "such as 90s, 15m, 8h or 2d")
+        let at = duration.referenced;
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let Some(factor) = factor.filter(|_| digits && number.bytes().any(|b| b != b'0')) else {
+            return Err(self.error(at, format!("bad duration `{text}`"), "such as 90s, 15m, 8h or 2d"));
+        };
+        let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+        seconds.filter(|s| *s <= MAX_SECONDS).map(Duration::from_secs).ok_or_else(|| {
+            let hint = "at most 213503d; a policy without `ttl` sets no end";
+            self.error(at, format!("duration `{text}` is longer than the kernel's clock can count"), hint)
         })
+    }
+
+    /// `ttl` and `maxTtl` of one document.
+    pub(super) fn lifetimes(&self, spec: &Spec) -> Result<Option<(Duration, Duration)>, PolicyError> {
+        let ttl = spec.ttl.as_ref().map(|ttl| self.duration(ttl)).transpose()?;
+        let Some(most) = &spec.max_ttl else { return Ok(ttl.map(|ttl| (ttl, ttl))) };
+        let at = most.referenced;
+        let Some(ttl) = ttl else {
+            let hint = "write `ttl` too: the life a run starts with, which `maxTtl` lets it be extended to";
+            return Err(self.error(at, "`maxTtl` without `ttl`", hint));
+        };
+        let max = self.duration(most)?;
+        if max < ttl {
+            let message = format!("`maxTtl` {} is shorter than `ttl`", most.value);
+            return Err(self.error(at, message, "a run lives for `ttl`, and `extend` can only add to that"));
+        }
+        Ok(Some((ttl, max)))
+    }
+
+    /// Who may start a run.
+    pub(super) fn subjects(&self, written: &Spanned<Subjects>) -> Result<subjects::Subjects, PolicyError> {
+        let read = |subject: &Spanned<Number>| {
+            let (at, hint) = (subject.referenced, "a name, or a number below 4294967295");
+            let wrong = |what: String| self.error(at, what, hint);
+            let who = match &subject.value {
+                // The last number stands for no user or group (chown(2)).
+                Number::Number(id) => {
+                    let id = u32::try_from(*id).ok().filter(|id| *id != u32::MAX);
+                    subjects::Who::Id(id.ok_or_else(|| wrong("no user or group has such a number".into()))?)
+                }
+                Number::Text(name) if name.is_empty() || name.contains(['\0', ':', '\n']) => {
+                    return Err(wrong(format!("bad name {name:?}")));
+                }
+                Number::Text(name) => subjects::Who::Name(name.clone()),
+            };
+            Ok(Subject { who, line: at.line(), column: at.column() })
+        };
+        let list = |names: &[Spanned<Number>]| names.iter().map(read).collect::<Result<Vec<_>, _>>();
+        let (users, groups) = (list(&written.value.users)?, list(&written.value.groups)?);
+        if users.is_empty() && groups.is_empty() {
+            let hint = "name `users` or `groups`; without `subjects` anybody may start a run";
+            return Err(self.error(written.referenced, "`subjects` that are nobody", hint));
+        }
+        Ok(subjects::Subjects { users, groups })
     }
 
     /// Refuses a variable that no environment can hold.

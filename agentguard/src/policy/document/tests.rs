@@ -1,3 +1,5 @@
+use agentguard_common::policy::MAX_TOOLS;
+
 use super::*;
 
 const HEAD: &str = "apiVersion: agentguard.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: t}\nspec:\n";
@@ -89,6 +91,39 @@ fn mistakes_of_meaning_have_a_place_and_a_hint() {
         ("  privileges: [mounts]", (5, 16), "privilege `mounts`", "did you mean `mount`?"),
         ("  environment: {set: {\"A=B\": c}}", (5, 30), "bad variable", "without `=`"),
         ("  ttl: 5 parsecs", (5, 8), "bad duration", "15m"),
+        ("  ttl: 0h", (5, 8), "bad duration", "15m"),
+        ("  ttl: +1h", (5, 8), "bad duration", "15m"),
+        ("  ttl: 213504d", (5, 8), "longer than the kernel's clock", "213503d"),
+        ("  ttl: 99999999999999999999s", (5, 8), "longer than the kernel's clock", "without `ttl`"),
+        ("  maxTtl: 2h", (5, 11), "`maxTtl` without `ttl`", "write `ttl` too"),
+        ("  ttl: 2h\n  maxTtl: 1h", (6, 11), "`maxTtl` 1h is shorter", "`extend`"),
+        ("  tools: [{name: A, paths: [/a]}]", (5, 18), "bad name \"A\"", "a-z"),
+        ("  tools: [{name: a, paths: []}]", (5, 28), "without paths", "at least one program"),
+        ("  tools: [{name: a, paths: [a]}]", (5, 29), "must be absolute", "such as"),
+        ("  tools: [{name: a, paths: [\"@a\"]}]", (5, 29), "not a program", "/usr/bin/git"),
+        (
+            "  tools:\n    - {name: a, paths: [/a]}\n    - {name: a, paths: [/b]}",
+            (7, 14),
+            "two tools are called `a`",
+            "another name",
+        ),
+        (
+            "  tools: [{name: a, paths: [/a], tools: [{name: b}]}]",
+            (5, 41),
+            "a tool has no tools",
+            "keeps its identity",
+        ),
+        (
+            "  tools: [{name: a, paths: [/a], files: [{allow: reed, paths: [/a]}]}]",
+            (5, 50),
+            "mode `reed`",
+            "did you mean `read`?",
+        ),
+        ("  tools: [{name: a, paths: [/a], include: [bass]}]", (5, 44), "preset `bass`", "`base`?"),
+        ("  subjects: {}", (5, 13), "nobody", "without `subjects` anybody"),
+        ("  subjects: {users: []}", (5, 13), "nobody", "without `subjects` anybody"),
+        ("  subjects: {users: [alice, 4294967295]}", (5, 29), "no user or group", "a number below"),
+        ("  subjects: {groups: [\"\"]}", (5, 23), "bad name", "a name"),
         ("  include: [bass]", (5, 13), "unknown preset `bass`", "did you mean `base`?"),
         ("  include: [base, base]", (5, 19), "included twice", "remove one"),
     ] {
@@ -159,6 +194,69 @@ fn the_nearest_document_sets_a_variable() {
     assert_eq!(policy.environment.set["A"], "own");
 }
 
+#[test]
+fn lifetimes_default_to_each_other_and_the_shortest_counts() {
+    let preset = |_: &str| {
+        Some(
+            "apiVersion: agentguard.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: p}\nspec: {ttl: 2h, maxTtl: 3h}",
+        )
+    };
+    let hours = |body: &str| {
+        let policy = load_with("t.yaml", &spec(body), &variables(), &preset).expect(body);
+        [policy.ttl, policy.max_ttl].map(|t| t.map(|t| t.as_secs() / 3600))
+    };
+    assert_eq!(hours("  mode: enforce"), [None, None]);
+    assert_eq!(hours("  ttl: 1h"), [Some(1), Some(1)]);
+    assert_eq!(hours("  ttl: 1h\n  maxTtl: 5h"), [Some(1), Some(5)]);
+    assert_eq!(hours("  ttl: 4h\n  maxTtl: 5h\n  include: [p]"), [Some(2), Some(3)]);
+    assert_eq!(hours("  include: [p]"), [Some(2), Some(3)]);
+    assert_eq!(hours("  ttl: 213503d")[0], Some(213_503 * 24));
+}
+
+#[test]
+fn subjects_are_read_with_their_places() {
+    let yaml = spec("  subjects:\n    users: [alice, 1000]\n    groups:\n      - \"1000\"");
+    let subjects = load("t.yaml", &yaml, &variables()).expect("loads").subjects.expect("some");
+    let shown = |s: &crate::policy::subjects::Subject| format!("{:?} {}:{}", s.who, s.line, s.column);
+    let all: Vec<_> = subjects.users.iter().chain(&subjects.groups).map(shown).collect();
+    assert_eq!(all, ["Name(\"alice\") 6:13", "Id(1000) 6:20", "Name(\"1000\") 8:9"]);
+    assert_eq!(load("t.yaml", &spec("  ttl: 1h"), &variables()).expect("loads").subjects, None);
+}
+
+#[test]
+fn tools_have_rules_of_their_own_and_inherit_none() {
+    let tools = "  privileges: [bpf]
+  files: [{allow: all, paths: [/x]}]
+  tools:
+    - name: git
+      paths: [\"/usr/bin/git*\", \"${workspace}/git\"]
+      include: [git]
+      files:
+        - {allow: read, paths: [\"${workspace}/**\"]}
+    - {name: watched, paths: [/w], mode: audit, privileges: [perf]}";
+    let policy = load("t.yaml", &spec(tools), &variables()).expect("loads");
+    let [git, watched] = policy.tools.as_slice() else { panic!("{:?}", policy.tools) };
+    assert_eq!((git.name.as_str(), git.policy.name.as_str(), git.source.line), ("git", "t/git", 8));
+    assert_eq!(git.globs, ["/usr/bin/git*", "/w/git"]);
+    let own = git.policy.files.iter().filter(|rule| rule.source.document == "t");
+    let own: Vec<_> = own.map(|rule| (rule.glob.as_str(), rule.source.line)).collect();
+    assert_eq!(own, [("/w/**", 12)]);
+    assert!(git.policy.files.iter().any(|rule| rule.source.document == "git"));
+    assert_eq!((git.policy.privileges, git.policy.mode, &git.policy.ttl), (0, Mode::Enforce, &None));
+    assert_eq!(watched.policy.mode, Mode::Audit);
+    assert!(watched.policy.files.is_empty() && watched.policy.privileges != 0);
+    let digests = [&policy.digest, &git.policy.digest, &watched.policy.digest];
+    assert!(digests.iter().all(|d| d.len() == 71) && digests[0] != digests[1] && digests[1] != digests[2]);
+}
+
+#[test]
+fn a_policy_has_so_many_tools_and_no_more() {
+    let with = |n: u32| (0..n).map(|i| format!("    - {{name: t{i}, paths: [/t{i}]}}\n")).collect::<String>();
+    let yaml = |n| spec(&format!("  tools:\n{}", with(n)));
+    assert!(load("t.yaml", &yaml(MAX_TOOLS), &variables()).is_ok());
+    refuses(&yaml(MAX_TOOLS + 1), (u64::from(6 + MAX_TOOLS), 7), "more than 32 tools", "several paths");
+}
+
 const RULES: &str = "  include: [git]
   files:
     - allow: [read]
@@ -203,6 +301,15 @@ fn the_digest_covers_every_rule() {
         ("tcp", "udp"),
         ("  include", "  mode: audit\n  include"),
         ("  include", "  ttl: 1h\n  include"),
+        ("  include", "  ttl: 1h\n  maxTtl: 2h\n  include"),
+        ("  include", "  tools: [{name: a, paths: [/a]}]\n  include"),
+        ("  include", "  tools: [{name: a, paths: [/b]}]\n  include"),
+        ("  include", "  tools: [{name: a, paths: [/b], include: [base]}]\n  include"),
+        ("  include", "  tools: [{name: a, paths: [/b], privileges: [bpf]}]\n  include"),
+        ("  include", "  subjects: {users: [u]}\n  include"),
+        ("  include", "  subjects: {groups: [u]}\n  include"),
+        ("  include", "  subjects: {groups: [7]}\n  include"),
+        ("  include", "  subjects: {groups: ['7']}\n  include"),
         ("  include", "  logAllowed: true\n  include"),
         ("  include", "  privileges: [bpf]\n  include"),
         ("  include", "  environment: {pass: [A]}\n  include"),

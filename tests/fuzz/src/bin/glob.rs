@@ -42,7 +42,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     }
     let policy = policy(rules);
     if let Ok(compiled) = compile(&policy) {
-        check_decisions(&policy, &compiled, paths);
+        check_decisions(&[&policy], &compiled, paths);
     }
     Corpus::Keep
 });

@@ -1,10 +1,10 @@
-//! The text of a policy, as anyone may send it to the daemon: read, compiled, planned for Landlock.
+//! The text of a policy, as anyone may send it to the daemon: read, compiled, planned for Landlock. Also read as cases.
 
 #![no_main]
 
 use agentguard::launch::landlock;
-use agentguard::policy::compile::compile;
-use agentguard::policy::{Variables, load};
+use agentguard::policy::compile::{compile, compile_chain};
+use agentguard::policy::{Variables, cases, load};
 use agentguard_fuzz::check_decisions;
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,7 @@ fuzz_target!(|text: &str| {
         uid: 1000,
         tmp: "/tmp".into(),
     };
+    let _ = cases::load("fuzz.yaml", text, &variables);
     let policy = match load("fuzz.yaml", text, &variables) {
         Ok(policy) => policy,
         Err(mistake) => {
@@ -26,7 +27,14 @@ fuzz_target!(|text: &str| {
     let again = load("fuzz.yaml", text, &variables).expect("loaded before");
     assert_eq!(policy, again, "one text, two policies");
     let _ = landlock::plan(&policy);
+    let paths = [&b"/"[..], b"/w[1]{2}*/src/.env", b"/tmp/a\n\xff", b"/home/u"];
     if let Ok(compiled) = compile(&policy) {
-        check_decisions(&policy, &compiled, [&b"/"[..], b"/w[1]{2}*/src/.env", b"/tmp/a\n\xff", b"/home/u"]);
+        check_decisions(&[&policy], &compiled, paths);
+    }
+    for tool in &policy.tools {
+        let chain = [&policy, &tool.policy];
+        if let Ok(compiled) = compile_chain(&chain) {
+            check_decisions(&chain, &compiled, paths);
+        }
     }
 });

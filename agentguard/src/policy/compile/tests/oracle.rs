@@ -36,20 +36,20 @@ struct Seen {
     sixty_levels: usize,
 }
 
-struct Rule {
-    glob: Vec<Part>,
-    effect: Effect,
-    access: Access,
+pub(super) struct Rule {
+    pub(super) glob: Vec<Part>,
+    pub(super) effect: Effect,
+    pub(super) access: Access,
 }
 
-fn rule(random: &mut Random) -> Rule {
+pub(super) fn rule(random: &mut Random) -> Rule {
     let effect = random.pick(&[Effect::Allow, Effect::Allow, Effect::Ask, Effect::Deny, Effect::Deny]);
     let access = if random.one_in(2) { Access::ALL } else { Access(1 + random.below(0x7f) as u16) };
     Rule { glob: tree::glob(random), effect, access }
 }
 
 /// As the compiler gets them. The line tells which rule it is.
-fn written(rules: &[Rule], random: &mut Random) -> Policy {
+pub(super) fn written(rules: &[Rule], random: &mut Random) -> Policy {
     let files = rules.iter().zip(0..).map(|(rule, line)| FileRule {
         effect: rule.effect,
         glob: tree::text(&rule.glob, random),
@@ -60,7 +60,7 @@ fn written(rules: &[Rule], random: &mut Random) -> Policy {
 }
 
 /// A path, mostly one that a rule matches or nearly does. Names are what the kernel allows.
-fn path(rules: &[Rule], random: &mut Random) -> Vec<Vec<u8>> {
+pub(super) fn path(rules: &[Rule], random: &mut Random) -> Vec<Vec<u8>> {
     let mut path = match rules {
         [_, ..] if !random.one_in(6) => tree::sample(&rules[random.below(rules.len())].glob, random),
         _ => {
@@ -96,7 +96,7 @@ fn path(rules: &[Rule], random: &mut Random) -> Vec<Vec<u8>> {
     path
 }
 
-fn joined(path: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn joined(path: &[Vec<u8>]) -> Vec<u8> {
     if path.is_empty() {
         b"/".to_vec()
     } else {
@@ -112,7 +112,7 @@ fn one_access(matching: &[&Rule], access: Access) -> (Effect, bool) {
 }
 
 /// What they say about several: the worst of each. And whether a rule, not its absence, says so.
-fn expected(matching: &[&Rule], want: Access) -> (Effect, bool) {
+pub(super) fn expected(matching: &[&Rule], want: Access) -> (Effect, bool) {
     let each = (0..7).map(|bit| Access(1 << bit)).filter(|access| want.0 & access.0 != 0);
     let each: Vec<_> = each.map(|access| one_access(matching, access)).collect();
     let of = |effect| each.iter().find(|(e, _)| *e == effect).copied();
@@ -201,14 +201,19 @@ fn check(random: &mut Random, seen: &mut Seen) {
     }
 }
 
-#[test]
-fn the_dfa_decides_as_a_naive_interpreter_does() {
+/// Random numbers from the seed, which is printed.
+pub(super) fn seeded() -> Random {
     let seed = match std::env::var(SEED_VARIABLE) {
         Ok(seed) => seed.parse().unwrap_or_else(|_| panic!("{SEED_VARIABLE}={seed} is no number")),
         Err(_) => SEED,
     };
     println!("{SEED_VARIABLE}={seed}");
-    let (mut random, mut seen) = (Random(seed), Seen::default());
+    Random(seed)
+}
+
+#[test]
+fn the_dfa_decides_as_a_naive_interpreter_does() {
+    let (mut random, mut seen) = (seeded(), Seen::default());
     for _ in 0..POLICIES {
         check(&mut random, &mut seen);
     }

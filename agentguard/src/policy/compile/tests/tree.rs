@@ -44,6 +44,7 @@ impl Random {
 }
 
 /// A piece of a component.
+#[derive(Clone)]
 pub(super) enum Piece {
     Char(char),
     /// `?`
@@ -60,6 +61,7 @@ pub(super) enum Piece {
 }
 
 /// A piece of a path.
+#[derive(Clone)]
 pub(super) enum Part {
     Name(Vec<Piece>),
     /// `**`

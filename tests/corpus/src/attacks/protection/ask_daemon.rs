@@ -6,7 +6,7 @@ pub(crate) const ATTACK: Attack = Attack {
     tries: "Ask the daemon about itself",
     who: Who::Anyone,
     compat: Compat::Stopped,
-    recorded: Recorded::As(&["unix"]),
+    recorded: Recorded::As(&["control"]),
     run,
 };
 

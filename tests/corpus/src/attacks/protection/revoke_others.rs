@@ -6,7 +6,7 @@ pub(crate) const ATTACK: Attack = Attack {
     tries: "Have the daemon revoke other invocations",
     who: Who::Root,
     compat: Compat::Stopped,
-    recorded: Recorded::As(&["unix"]),
+    recorded: Recorded::As(&["control"]),
     run,
 };
 

@@ -1,0 +1,182 @@
+//! Taking over what an earlier daemon left: its invocations went on being enforced without it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use agentguard_common::invocation::{self as wire, MAX_INVOCATIONS, Tag};
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Daemon;
+use super::catalogue;
+use super::registry::{Facts, Invocation, State};
+use super::seen::Seen;
+use super::store::Kept;
+use crate::event::record::Record;
+use crate::policy::Explainer;
+
+/// What came of the invocations that the database names.
+#[derive(Default)]
+struct Found {
+    adopted: Vec<Tag>,
+    /// Those that are over, with the reason.
+    over: Vec<(Kept, &'static str)>,
+}
+
+impl Daemon {
+    /// Takes over. To be called before anything else is served.
+    ///
+    /// # Errors
+    /// When the state database or the event log can't be read. Nothing is detached then: what was enforced still is.
+    pub(super) fn adopt(self: &Arc<Self>, log: &Path) -> Result<()> {
+        let logged = self.logged(log).context("reading the end of the event log")?;
+        let kept = self.store.unfinished()?;
+        let mut found = Found::default();
+        for kept in kept {
+            self.adopt_one(kept, &logged, &mut found)?;
+        }
+        let strangers = self.bar_strangers();
+        let slots: Vec<u32> = found.adopted.iter().map(|tag| tag.slot).collect();
+        self.kernel().adopt_tables(slots.into_iter());
+        self.adopt_rules(&found.adopted);
+        if !found.adopted.is_empty() {
+            self.kernel().arm_open_checks(true)?;
+        }
+        for (kept, why) in &found.over {
+            self.store.change(&kept.id, Some(State::Ended.name()), None)?;
+            if let Ok(facts) = serde_json::from_str::<Facts>(&kept.facts) {
+                self.note_over(kept, &facts, why);
+            }
+        }
+        self.store.prune()?;
+        if found.adopted.is_empty() && strangers == 0 {
+            return Ok(());
+        }
+        let mut record = Record { level: self.level.name().into(), ..Record::default() };
+        record.detail.insert("invocations".into(), json!(found.adopted.len()));
+        record.detail.insert("unknown".into(), json!(strangers));
+        self.note(record, "adopt");
+        self.finish_pushes()?;
+        self.look_after_counts();
+        for tag in found.adopted {
+            self.look_after(tag);
+        }
+        Ok(())
+    }
+
+    /// Brings the state of an adopted invocation up to date with the kernel's.
+    fn look_after(self: &Arc<Self>, tag: Tag) {
+        let slot = self.kernel().invocation(tag.slot);
+        match slot.state {
+            wire::state::REVOKED => drop(self.barred(tag, State::Revoked, "revoke")), // the store was made, no more
+            wire::state::EXPIRED => drop(self.barred(tag, State::Expired, "expire")),
+            _ => {}
+        }
+        self.expire_later(tag);
+        self.end_if_over(tag, 0);
+    }
+
+    fn adopt_one(&self, kept: Kept, logged: &HashMap<Uuid, Seen>, found: &mut Found) -> Result<()> {
+        let kernel = self.kernel();
+        let tag = Tag { slot: kept.slot, generation: kept.generation };
+        let slot = kernel.invocation(kept.slot.min(MAX_INVOCATIONS - 1));
+        let why = if kept.boot != self.boot {
+            Some("the machine was restarted")
+        } else if !kernel.adopted() {
+            Some("nothing of it was left in the kernel")
+        } else if slot.generation != kept.generation {
+            Some("it was never started")
+        } else if slot.state == wire::state::ENDED {
+            Some("its last process was gone")
+        } else {
+            None
+        };
+        drop(kernel);
+        if let Some(why) = why {
+            found.over.push((kept, why));
+            return Ok(());
+        }
+        let context = || format!("invocation {} in the state database", kept.id);
+        let id: Uuid = kept.id.parse().with_context(context)?;
+        let facts: Facts = serde_json::from_str(&kept.facts).with_context(context)?;
+        let kernel = self.kernel();
+        let mut registry = self.registry();
+        // Identities are in order of time, so that a parent comes before what it handed on.
+        let parent = facts.parent.and_then(|parent| registry.by_id(parent));
+        if facts.parent.is_some() && parent.is_none() {
+            // Without it nobody knows what bounds this one.
+            kernel.set_state(kept.slot, wire::state::REVOKED);
+        }
+        let own = match (&facts.tool, parent) {
+            (Some(tool), Some(parent)) => super::tools::policy_of(parent.policy(), tool),
+            _ => {
+                let read = self.read_policy(&facts.source).map_err(|p| anyhow::anyhow!(p.error));
+                Arc::new(Explainer::new(Arc::new(read.with_context(context)?)))
+            }
+        };
+        let chain = catalogue::chain(parent.map(|parent| &*parent.chain), own);
+        let state = State::named(&kept.state).unwrap_or(State::Active);
+        let seen = logged.get(&id).cloned().unwrap_or_default();
+        registry.insert(Invocation {
+            id,
+            tag,
+            facts,
+            chain,
+            tables: slot.policy,
+            state,
+            seen,
+            gaps: Seen::default(),
+            untraced: 0,
+        });
+        found.adopted.push(tag);
+        Ok(())
+    }
+
+    /// Takes all authority from identities in the kernel that the database does not know. Returns how many there were.
+    fn bar_strangers(&self) -> usize {
+        let kernel = self.kernel();
+        if !kernel.adopted() {
+            return 0;
+        }
+        let registry = self.registry();
+        let mut strangers = 0;
+        for number in 1..MAX_INVOCATIONS {
+            let slot = kernel.invocation(number);
+            let tag = Tag { slot: number, generation: slot.generation };
+            if slot.state == wire::state::ACTIVE && registry.get(tag).is_none() {
+                kernel.set_state(number, wire::state::REVOKED);
+                strangers += 1;
+            }
+        }
+        strangers
+    }
+
+    fn adopt_rules(&self, adopted: &[Tag]) {
+        let kernel = self.kernel();
+        let registry = self.registry();
+        let mut catalogue = super::lock(&self.catalogue);
+        for invocation in adopted.iter().filter_map(|tag| registry.get(*tag)) {
+            if let Some(generation) = kernel.generation_of(invocation.tables) {
+                catalogue.adopt(generation, invocation.chain.clone());
+            }
+        }
+    }
+
+    fn note_over(&self, kept: &Kept, facts: &Facts, why: &str) {
+        let mut record = Record {
+            invocation: kept.id.clone(),
+            agent: facts.agent.clone(),
+            principal: facts.principal.clone(),
+            task: facts.task.clone(),
+            purpose: facts.purpose.clone(),
+            delegation: facts.delegation.clone(),
+            level: facts.level.name().into(),
+            degraded: facts.degraded,
+            ..Record::default()
+        };
+        record.detail.insert("why".into(), json!(why));
+        self.note(record, "end");
+    }
+}

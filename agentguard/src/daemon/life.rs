@@ -1,0 +1,254 @@
+//! How an invocation's authority ends: it expires, somebody takes it away, or its last process is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentguard_common::invocation::{self as wire, Tag};
+use anyhow::{Result, bail, ensure};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Daemon;
+use super::api::Extended;
+use super::registry::{Invocation, Registry, State};
+use crate::kernel::{Kernel, Level};
+
+/// Longest sleep before the clock is looked at again: sleeping stops while the machine is suspended, the boot clock
+/// does not.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How long nothing runs before checks that only invocations need are detached.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Whether `child` is a tool that nothing runs in, or comes from, and of which everything is recorded.
+fn tool_is_idle(kernel: &Kernel, registry: &Registry, child: &Invocation) -> bool {
+    let slot = kernel.invocation(child.tag.slot);
+    child.facts.tool.is_some()
+        && slot.tasks == 0
+        && child.seen.count_below(slot.next_seq) + slot.lost >= slot.next_seq
+        && registry.children(child.id).is_empty()
+}
+
+impl Daemon {
+    /// Notes a state in the database. The kernel has it already, so a failure takes nothing back.
+    pub(super) fn keep_state(&self, id: Uuid, state: State) {
+        if let Err(e) = self.store.change(&id.to_string(), Some(state.name()), None) {
+            tracing::error!("state database: {e:#}");
+        }
+    }
+
+    /// Marks and records an active invocation whose authority was taken. False when it is not active.
+    pub(super) fn barred(&self, tag: Tag, state: State, action: &str) -> bool {
+        let mut registry = self.registry();
+        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else {
+            return false;
+        };
+        invocation.state = state;
+        let (id, mut record) = (invocation.id, invocation.record());
+        drop(registry);
+        self.keep_state(id, state);
+        "deny".clone_into(&mut record.decision);
+        state.name().clone_into(&mut record.reason);
+        self.note(record, action);
+        true
+    }
+
+    /// Names the state that an invocation past its time is in already. True the first time.
+    pub(super) fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
+        let expired = self.barred(tag, State::Expired, "expire");
+        if expired {
+            kernel.set_state(tag.slot, wire::state::EXPIRED);
+        }
+        expired
+    }
+
+    /// Marks an invocation whose last task is gone, once all it did is recorded. `at_ns` is the time of its last event.
+    /// One that handed authority on lives as long as those who received it, so that it can be taken from all of them.
+    pub(super) fn end_if_over(&self, tag: Tag, at_ns: u64) {
+        let mut kernel = self.kernel();
+        let slot = kernel.invocation(tag.slot);
+        if slot.generation != tag.generation || slot.tasks != 0 || self.lives_uncounted(&mut kernel, tag) {
+            return;
+        }
+        if at_ns >= slot.expires_ns {
+            self.expire(&kernel, tag); // it lived to see it, however late this daemon's own timer is
+        }
+        let slot = kernel.invocation(tag.slot); // again: its counts are final only once no task is left
+        let tools;
+        {
+            let registry = self.registry();
+            let Some(invocation) = registry.get(tag).filter(|i| i.state != State::Ended) else { return };
+            if invocation.seen.count_below(slot.next_seq) + slot.lost < slot.next_seq {
+                return; // an event of another CPU is on its way
+            }
+            if invocation.facts.tool.is_some() {
+                // A tool can be entered again as long as who has it lives.
+                let owner = invocation.facts.parent.and_then(|parent| registry.by_id(parent)).map(|i| i.tag);
+                drop(registry);
+                drop(kernel);
+                return owner.into_iter().for_each(|owner| self.end_if_over(owner, 0));
+            }
+            let children = registry.children(invocation.id);
+            if !children.iter().all(|child| tool_is_idle(&kernel, &registry, child)) {
+                return;
+            }
+            tools = children.iter().map(|tool| tool.tag).collect::<Vec<_>>();
+        }
+        drop(kernel);
+        for over in tools.into_iter().chain([tag]) {
+            self.record_gap(over);
+            let slot = self.kernel().invocation(over.slot);
+            self.finish(over, &slot, None);
+        }
+    }
+
+    /// Ends an invocation: its record, its slot, its tables.
+    pub(super) fn finish(&self, tag: Tag, slot: &wire::Invocation, why: Option<&str>) {
+        let mut registry = self.registry();
+        let Some(invocation) = registry.get(tag) else { return };
+        let (id, parent, tables) = (invocation.id, invocation.facts.parent, invocation.tables);
+        let chain = invocation.chain.clone();
+        let state = invocation.state;
+        let mut record = invocation.record();
+        if invocation.untraced > 0 {
+            record.detail.insert("untraced".into(), json!(invocation.untraced));
+        }
+        if !registry.end(tag) {
+            return;
+        }
+        let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
+        drop(registry);
+        if slot.generation == tag.generation && slot.state == wire::state::ACTIVE {
+            self.kernel().set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
+        }
+        Self::forget_tools(&mut self.kernel(), tag, (&chain, tables));
+        self.release_tables(tables);
+        self.keep_state(id, State::Ended);
+        for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
+            record.detail.insert(name.into(), value.into());
+        }
+        if let Some(why) = why {
+            record.detail.insert("why".into(), json!(why));
+        }
+        self.note(record, "end");
+        self.relax(state != State::Active);
+        self.ended.notify_one();
+        if let Some(parent) = parent {
+            self.end_if_over(parent, 0);
+        }
+    }
+
+    /// Ends checks that nothing needs any more, after an end: of an invocation that was `barred`, or of the last one. The
+    /// slots say who else is barred: the registry is told a little later.
+    fn relax(&self, barred: bool) {
+        let kernel = self.kernel();
+        let registry = self.registry();
+        if !registry.busy() {
+            self.quiet.notify_one();
+        } else if !barred {
+            return; // at most an expiry that is over is looked for
+        }
+        let live = registry.live().map(|i| {
+            let slot = kernel.invocation(i.tag.slot);
+            (slot.expires_ns, slot.state != wire::state::ACTIVE)
+        });
+        kernel.recompute_recheck(live);
+    }
+
+    /// Detaches, whenever the last invocation has been over for a while, what is only needed while one lives. Not at once:
+    /// attaching takes the next one some milliseconds.
+    pub(super) async fn disarm_when_quiet(self: Arc<Self>) {
+        loop {
+            self.quiet.notified().await;
+            tokio::time::sleep(QUIET).await;
+            let daemon = self.clone();
+            let work = move || {
+                let mut kernel = daemon.kernel(); // nothing is issued meanwhile
+                if !daemon.registry().busy()
+                    && let Err(e) = kernel.arm_open_checks(false)
+                {
+                    tracing::error!("{e:#}");
+                }
+            };
+            let _ = tokio::task::spawn_blocking(work).await;
+        }
+    }
+
+    /// Takes the tasks of barred invocations out of calls that they wait in.
+    pub(super) fn interrupt(&self, tags: &[Tag]) {
+        if self.level != Level::Lsm {
+            return; // they are killed
+        }
+        let processes = self.kernel().processes_of(tags);
+        let missed = crate::kernel::blocked::interrupt(&processes);
+        if missed > 0 {
+            tracing::warn!(
+                "{missed} threads of barred invocations are still in calls that they began before"
+            );
+        }
+    }
+
+    /// The kernel refuses everything from the expiry on; this names the state and, at level `compat`, ends the
+    /// processes. An expiry that was moved meanwhile is waited for again.
+    pub(super) fn expire_later(self: &Arc<Self>, tag: Tag) {
+        let daemon = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let Some(expires_ns) = daemon
+                    .registry()
+                    .get(tag)
+                    .filter(|i| i.state == State::Active)
+                    .map(|i| i.facts.expires_ns)
+                else {
+                    return;
+                };
+                let now = crate::clock::boot_ns();
+                if expires_ns <= now {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_nanos(expires_ns - now).min(LOOK_AGAIN)).await;
+            }
+            let work = move || {
+                let expired = daemon.expire(&daemon.kernel(), tag);
+                daemon.interrupt(&[tag]);
+                if expired
+                    && daemon.level == Level::Compat
+                    && let Err(e) = daemon.kill(&[tag])
+                {
+                    tracing::error!("expired invocation: {e:#}");
+                }
+                daemon.end_if_over(tag, 0);
+            };
+            let _ = tokio::task::spawn_blocking(work).await;
+        });
+    }
+
+    /// Moves an invocation's end of life to `ttl` from now, as far as its policy and its parent let it.
+    pub(super) fn extend(&self, id: Uuid, ttl: Duration) -> Result<Extended> {
+        let kernel = self.kernel();
+        let mut registry = self.registry();
+        let Some(invocation) = registry.by_id(id) else { bail!("no invocation {id}; hint: agentguard ps") };
+        let now = crate::clock::boot_ns();
+        ensure!(
+            invocation.state == State::Active && now < invocation.facts.expires_ns,
+            "it is over ({}): what has ended is not revived; hint: start a new run",
+            if invocation.state == State::Active { State::Expired.name() } else { invocation.state.name() }
+        );
+        let parent = invocation.facts.parent.and_then(|parent| registry.by_id(parent));
+        let parent_ns = parent.map_or(u64::MAX, |parent| parent.facts.expires_ns);
+        let asked = now.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
+        let (tag, latest) = (invocation.tag, invocation.facts.latest_ns.min(parent_ns));
+        let expires_ns = asked.min(latest).max(invocation.facts.expires_ns);
+        let Some(invocation) = registry.get_mut(tag) else { bail!("no invocation {id}") };
+        invocation.facts.expires_ns = expires_ns;
+        let facts = serde_json::to_string(&invocation.facts)?;
+        let mut record = invocation.record();
+        drop(registry);
+        self.store.change(&id.to_string(), None, Some(&facts))?;
+        kernel.set_expiry(tag.slot, expires_ns);
+        drop(kernel);
+        let expires_in_s = (expires_ns != u64::MAX).then(|| (expires_ns - now) / 1_000_000_000);
+        record.detail.insert("expires_in_s".into(), json!(expires_in_s));
+        self.note(record, "extend");
+        Ok(Extended { invocation: id.to_string(), expires_in_s, bounded: expires_ns < asked })
+    }
+}

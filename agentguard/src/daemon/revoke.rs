@@ -1,0 +1,140 @@
+//! Taking authority away, and what becomes of the processes.
+
+use std::time::Instant;
+
+use agentguard_common::invocation::{Tag, state};
+use anyhow::{Result, ensure};
+
+use super::Daemon;
+use super::api::{Revoke, Revoked};
+use super::registry::{Invocation, State};
+use crate::kernel::{Kernel, Level};
+
+/// What becomes of the processes of a revoked invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They live on, and every request is refused.
+    Refused,
+    Killed,
+    Frozen,
+}
+
+impl Fate {
+    fn of(request: &Revoke, level: Level) -> Result<Self> {
+        ensure!(
+            !(request.kill && request.freeze),
+            "processes are killed or frozen, not both; hint: revoke --freeze now, revoke --kill later"
+        );
+        Ok(match level {
+            _ if request.freeze => Self::Frozen,
+            _ if request.kill => Self::Killed,
+            Level::Compat => Self::Killed, // nothing refuses what Landlock allows
+            Level::Lsm => Self::Refused,
+        })
+    }
+}
+
+fn selected(request: &Revoke, invocation: &Invocation) -> bool {
+    let facts = &invocation.facts;
+    request.all
+        || request.invocation.as_ref().is_some_and(|id| invocation.id.to_string() == *id)
+        || request.agent.as_ref().is_some_and(|a| facts.agent == *a)
+        || request.principal.as_ref().is_some_and(|p| facts.principal == *p)
+        || request.policy.as_ref().is_some_and(|p| invocation.policy().name == *p)
+}
+
+fn tags(invocations: &[Invocation]) -> Vec<Tag> {
+    invocations.iter().map(|i| i.tag).collect()
+}
+
+fn ids(invocations: &[Invocation]) -> Vec<String> {
+    invocations.iter().map(|i| i.id.to_string()).collect()
+}
+
+/// The stores that revoke. What is to be frozen says so first: at level compat a kill of others may be under way.
+fn bar(kernel: &Kernel, chosen: &[Invocation], fate: Fate) {
+    spare(kernel, chosen, fate);
+    for invocation in chosen {
+        kernel.set_state(invocation.tag.slot, state::REVOKED);
+    }
+}
+
+/// Tells the program that kills barred tasks whether to leave these alone.
+fn spare(kernel: &Kernel, invocations: &[Invocation], fate: Fate) {
+    for invocation in invocations {
+        kernel.set_frozen(invocation.tag.slot, fate == Fate::Frozen);
+    }
+}
+
+impl Daemon {
+    /// The selected invocations, and all that have their authority from them, that are in one of `states`.
+    fn chosen(&self, request: &Revoke, states: &[State]) -> Vec<Invocation> {
+        let registry = self.registry();
+        let roots: Vec<_> = registry.live().filter(|i| selected(request, i)).map(|i| i.id).collect();
+        let all = registry.with_descendants(roots);
+        let found = all.iter().filter_map(|id| registry.by_id(*id)).filter(|i| states.contains(&i.state));
+        let mut chosen: Vec<Invocation> = found.cloned().collect();
+        chosen.sort_unstable_by_key(|i| i.id);
+        chosen
+    }
+
+    /// The selected invocations that lost their authority before, and of which processes live still.
+    fn leftovers(&self, request: &Revoke) -> Result<Vec<Invocation>> {
+        let mut barred = self.chosen(request, &[State::Revoked, State::Expired]);
+        let live = self.live(&tags(&barred))?;
+        barred.retain(|i| live.iter().any(|task| task.tag == i.tag));
+        Ok(barred)
+    }
+
+    pub(super) fn revoke(&self, request: &Revoke) -> Result<Revoked> {
+        let fate = Fate::of(request, self.level)?;
+        let kernel = self.kernel(); // nothing is issued until all are barred
+        let started = Instant::now();
+        let chosen = self.chosen(request, &[State::Active]);
+        bar(&kernel, &chosen, fate);
+        drop(kernel);
+        let store_us = started.elapsed().as_secs_f64() * 1e6;
+        for invocation in &chosen {
+            self.barred(invocation.tag, State::Revoked, "revoke");
+        }
+        let mut revoked = Revoked { invocations: ids(&chosen), store_us, ..Revoked::default() };
+        if fate == Fate::Refused {
+            self.interrupt(&tags(&chosen));
+            ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
+            return Ok(revoked);
+        }
+        // Only if it was said: what was frozen at level compat is not killed by the way.
+        let said = request.kill || request.freeze;
+        let mut leftovers = if said { self.leftovers(request)? } else { Vec::new() };
+        leftovers.retain(|i| !chosen.iter().any(|c| c.id == i.id));
+        ensure!(
+            !chosen.is_empty() || !leftovers.is_empty(),
+            "no active invocation matches, nor one of which processes are left; hint: agentguard ps"
+        );
+        revoked.leftovers = ids(&leftovers);
+        let all = [chosen, leftovers].concat();
+        spare(&self.kernel(), &all, fate);
+        let done = match fate {
+            Fate::Frozen => self.freeze(&tags(&all))?,
+            _ => self.kill(&tags(&all))?,
+        };
+        let took = Some(started.elapsed().as_secs_f64() * 1e6);
+        match fate {
+            Fate::Frozen => (revoked.frozen, revoked.frozen_us) = (done, took),
+            _ => (revoked.killed, revoked.killed_us) = (done, took),
+        }
+        self.note_fate(&all, fate);
+        Ok(revoked)
+    }
+
+    /// Records what became of the processes. Of a kill at level compat the kernel's own events tell.
+    fn note_fate(&self, invocations: &[Invocation], fate: Fate) {
+        let action = if fate == Fate::Frozen { "freeze" } else { "kill" };
+        for invocation in invocations {
+            let mut record = invocation.record();
+            "deny".clone_into(&mut record.decision);
+            State::Revoked.name().clone_into(&mut record.reason);
+            self.note(record, action);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What must survive the daemon: policies by version, invocations, and how far the event log is known.
+//!
+//! An embedded database in write-ahead mode. A policy is on the disk before its push is answered. Invocations live no
+//! longer than the machine's uptime, so for them it is enough that the database survives the daemon.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context as _, Result, ensure};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::lock;
+
+/// The version of the tables below.
+const SCHEMA: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS policies (
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    document TEXT NOT NULL,
+    pushed TEXT NOT NULL,
+    pushed_by INTEGER NOT NULL,
+    PRIMARY KEY (name, version)
+) STRICT;
+CREATE TABLE IF NOT EXISTS invocations (
+    id TEXT PRIMARY KEY,
+    boot TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    facts TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS live ON invocations (state) WHERE state <> 'ended';
+CREATE TABLE IF NOT EXISTS log (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    position INTEGER NOT NULL,
+    seen TEXT NOT NULL
+) STRICT;
+";
+
+/// A version of a named policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) name: String,
+    /// Counted from 1.
+    pub(super) version: i64,
+    pub(super) digest: String,
+    pub(super) document: String,
+    /// UTC, RFC 3339.
+    pub(super) pushed: String,
+    /// The UID that pushed it.
+    pub(super) pushed_by: u32,
+}
+
+/// An invocation that was not known to be over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) id: String,
+    /// `/proc/sys/kernel/random/boot_id` when it started.
+    pub(super) boot: String,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) state: String,
+    /// The rest, as JSON.
+    pub(super) facts: String,
+}
+
+/// The database.
+pub(super) struct Store(Mutex<Connection>);
+
+fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
+    Ok(Version {
+        name: row.get(0)?,
+        version: row.get(1)?,
+        digest: row.get(2)?,
+        document: row.get(3)?,
+        pushed: row.get(4)?,
+        pushed_by: row.get(5)?,
+    })
+}
+
+const VERSION: &str = "SELECT name, version, digest, document, pushed, pushed_by FROM policies";
+
+impl Store {
+    /// Opens the database, or makes it.
+    ///
+    /// # Errors
+    /// When it can't be opened, is damaged, or is of a newer build.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        if let Some(dir) = path.parent() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+            made.with_context(|| format!("making {}", dir.display()))?;
+        }
+        Self::set_up(path).with_context(|| format!("state database {}", path.display()))
+    }
+
+    fn set_up(path: &Path) -> Result<Self> {
+        let connection = Connection::open(path)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        ensure!(
+            found <= SCHEMA,
+            "it is of a newer build (schema {found}, this build knows {SCHEMA}); hint: install that build"
+        );
+        let sound: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        ensure!(
+            sound == "ok",
+            "it is damaged ({sound}); hint: move it away, its policies are to be pushed again"
+        );
+        connection.execute_batch(TABLES)?;
+        connection.pragma_update(None, "user_version", SCHEMA)?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    /// Adds a version of a policy. It is on the disk when this returns.
+    pub(super) fn push(&self, name: &str, digest: &str, document: &str, uid: u32) -> Result<Version> {
+        let mut connection = lock(&self.0);
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let pushed = (|| {
+            let transaction = connection.transaction()?;
+            let last: i64 = transaction.query_row(
+                "SELECT coalesce(max(version), 0) FROM policies WHERE name = ?1",
+                [name],
+                |row| row.get(0),
+            )?;
+            let new = Version {
+                name: name.to_owned(),
+                version: last + 1,
+                digest: digest.to_owned(),
+                document: document.to_owned(),
+                pushed: format!("{:.3}", jiff::Timestamp::now()),
+                pushed_by: uid,
+            };
+            transaction.execute(
+                "INSERT INTO policies VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![new.name, new.version, new.digest, new.document, new.pushed, new.pushed_by],
+            )?;
+            transaction.commit()?;
+            Ok(new)
+        })();
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        pushed
+    }
+
+    /// The newest version of a policy.
+    pub(super) fn newest(&self, name: &str) -> Result<Option<Version>> {
+        let sql = format!("{VERSION} WHERE name = ?1 ORDER BY version DESC LIMIT 1");
+        Ok(lock(&self.0).query_row(&sql, [name], version).optional()?)
+    }
+
+    /// All versions of a policy, newest first.
+    pub(super) fn history(&self, name: &str) -> Result<Vec<Version>> {
+        let connection = lock(&self.0);
+        let mut rows = connection.prepare(&format!("{VERSION} WHERE name = ?1 ORDER BY version DESC"))?;
+        Ok(rows.query_map([name], version)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The newest version of every policy, by name.
+    pub(super) fn policies(&self) -> Result<Vec<Version>> {
+        let connection = lock(&self.0);
+        let sql = format!(
+            "{VERSION} AS p WHERE version = (SELECT max(version) FROM policies WHERE name = p.name) ORDER BY name"
+        );
+        let mut rows = connection.prepare(&sql)?;
+        Ok(rows.query_map([], version)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Notes an invocation before it begins.
+    pub(super) fn begin(&self, kept: &Kept) -> Result<()> {
+        lock(&self.0).execute(
+            "INSERT INTO invocations VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![kept.id, kept.boot, kept.slot, kept.generation, kept.state, kept.facts],
+        )?;
+        Ok(())
+    }
+
+    /// Notes what an invocation now is: its state, its facts, or both.
+    pub(super) fn change(&self, id: &str, state: Option<&str>, facts: Option<&str>) -> Result<()> {
+        lock(&self.0).execute(
+            "UPDATE invocations SET state = coalesce(?2, state), facts = coalesce(?3, facts) WHERE id = ?1",
+            params![id, state, facts],
+        )?;
+        Ok(())
+    }
+
+    /// All invocations that were not known to be over.
+    pub(super) fn unfinished(&self) -> Result<Vec<Kept>> {
+        let connection = lock(&self.0);
+        let mut rows = connection.prepare(
+            "SELECT id, boot, slot, generation, state, facts FROM invocations WHERE state <> 'ended' ORDER BY id",
+        )?;
+        let kept = rows.query_map([], |row| {
+            Ok(Kept {
+                id: row.get(0)?,
+                boot: row.get(1)?,
+                slot: row.get(2)?,
+                generation: row.get(3)?,
+                state: row.get(4)?,
+                facts: row.get(5)?,
+            })
+        })?;
+        Ok(kept.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Forgets invocations that ended long ago. Identities begin with the time of the start.
+    pub(super) fn prune(&self) -> Result<()> {
+        let month = std::time::Duration::from_secs(30 * 24 * 3600);
+        let then = std::time::SystemTime::now()
+            .checked_sub(month)
+            .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+        let Some(then) = then else { return Ok(()) };
+        let oldest = format!("{:012x}", then.as_millis());
+        let oldest = format!("{}-{}", &oldest[..8], &oldest[8..]);
+        lock(&self.0).execute("DELETE FROM invocations WHERE state = 'ended' AND id < ?1", [oldest])?;
+        Ok(())
+    }
+
+    /// Notes that all events before `position` of the log are counted in `seen` (JSON).
+    pub(super) fn mark_log(&self, position: u64, seen: &str) -> Result<()> {
+        lock(&self.0).execute(
+            "INSERT INTO log VALUES (0, ?1, ?2) ON CONFLICT (id) DO UPDATE SET position = ?1, seen = ?2",
+            params![position.cast_signed(), seen],
+        )?;
+        Ok(())
+    }
+
+    /// The last mark of the log.
+    pub(super) fn log_mark(&self) -> Result<Option<(u64, String)>> {
+        let mark = lock(&self.0)
+            .query_row("SELECT position, seen FROM log WHERE id = 0", [], |row| {
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+            })
+            .optional()?;
+        Ok(mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&dir.path().join("state/state.db")).expect("opens");
+        (dir, store)
+    }
+
+    #[test]
+    fn versions_of_a_policy_are_counted_and_kept() {
+        let (dir, store) = store();
+        for (name, digest) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            store.push(name, digest, "text", 7).expect("pushed");
+        }
+        drop(store);
+        let store = Store::open(&dir.path().join("state/state.db")).expect("opens again");
+        let newest = store.newest("a").expect("read").expect("there");
+        assert_eq!((newest.version, newest.digest.as_str(), newest.pushed_by), (2, "3", 7));
+        let history: Vec<_> = store.history("a").expect("read").into_iter().map(|v| v.digest).collect();
+        assert_eq!(history, ["3", "1"]);
+        let all: Vec<_> = store.policies().expect("read").into_iter().map(|v| (v.name, v.version)).collect();
+        assert_eq!(all, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        assert_eq!(store.newest("c").expect("read"), None);
+    }
+
+    #[test]
+    fn invocations_are_unfinished_until_they_end() {
+        let (_dir, store) = store();
+        let kept = Kept {
+            id: "i".into(),
+            boot: "b".into(),
+            slot: 1,
+            generation: u32::MAX,
+            state: "active".into(),
+            facts: "{}".into(),
+        };
+        store.begin(&kept).expect("noted");
+        store.change("i", Some("revoked"), None).expect("changed");
+        assert_eq!(store.unfinished().expect("read"), [Kept { state: "revoked".into(), ..kept }]);
+        store.change("i", Some("ended"), Some("{}")).expect("changed");
+        assert!(store.unfinished().expect("read").is_empty());
+    }
+
+    #[test]
+    fn the_log_has_one_mark() {
+        let (_dir, store) = store();
+        assert_eq!(store.log_mark().expect("read"), None);
+        store.mark_log(5, "{}").expect("marked");
+        store.mark_log(u64::MAX, "[]").expect("marked");
+        assert_eq!(store.log_mark().expect("read"), Some((u64::MAX, "[]".to_owned())));
+    }
+
+    #[test]
+    fn a_damaged_database_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, "this is no database, but long enough to be taken for one".repeat(50))
+            .expect("written");
+        let error = format!("{:#}", Store::open(&path).err().expect("refused"));
+        assert!(error.contains("state.db"), "{error}");
+    }
+}

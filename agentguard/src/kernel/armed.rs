@@ -1,0 +1,76 @@
+//! Programs that the host pays for, so they are attached only while somebody needs them.
+
+use anyhow::{Context as _, Result};
+use aya::programs::BtfTracePoint;
+
+use super::programs::{Attached, Plan, When};
+use super::{Kernel, Level};
+
+/// What is attached at the moment.
+#[derive(Default)]
+pub(super) struct Armed {
+    kill: bool,
+    /// By program.
+    open: Vec<(&'static str, Attached)>,
+}
+
+impl Kernel {
+    /// Attaches or detaches the program that kills barred tasks at their next system call (level `compat`).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn arm_kill(&mut self, on: bool) -> Result<()> {
+        if on == self.armed.kill || self.level == Level::Lsm {
+            return Ok(());
+        }
+        let program: &mut BtfTracePoint =
+            self.ebpf.program_mut("kill_barred").context("missing program")?.try_into()?;
+        if on {
+            program.load("sys_enter", &self.btf)?;
+            program.attach()?;
+        } else {
+            program.unload()?;
+        }
+        self.armed.kill = on;
+        Ok(())
+    }
+
+    /// Attaches or detaches the programs that refuse a barred task what it has open already (level `lsm`): every read
+    /// and every receive of the host runs them. To be on before the first task is tagged, until no invocation has a
+    /// task left. They are loaded from the start, so that nothing can be refused later but the attaching.
+    ///
+    /// # Errors
+    /// When the kernel refuses. Some may be attached then; the next call goes on from there.
+    pub fn arm_open_checks(&mut self, on: bool) -> Result<()> {
+        if self.level != Level::Lsm {
+            return Ok(());
+        }
+        for plan in Plan::of(self.level, &self.btf).into_iter().filter(|plan| plan.attached == When::Live) {
+            match &self.pins {
+                Some(pins) if on != pins.has(plan.name) => {
+                    if on {
+                        self.place(plan)?
+                    } else {
+                        pins.drop_link(plan.name)?
+                    }
+                }
+                Some(_) => {}
+                None => self.arm_unpinned(plan, on)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn arm_unpinned(&mut self, plan: Plan, on: bool) -> Result<()> {
+        let at = self.armed.open.iter().position(|(name, _)| *name == plan.name);
+        match (on, at) {
+            (true, None) => self.armed.open.push((plan.name, plan.attach(&mut self.ebpf)?)),
+            (false, Some(at)) => {
+                let (name, link) = self.armed.open.swap_remove(at);
+                drop(link.held(&mut self.ebpf).with_context(|| format!("detaching {name}"))?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! What the daemon enforces goes on being enforced without it, and the next daemon takes it over.
+
+use agentguard_tests::loopback::Listener;
+use agentguard_tests::puppet::Puppet;
+use agentguard_tests::{Level, Policy, Site, level};
+
+/// A policy that allows one file and one port of loopback.
+fn policy(site: &Site, port: u16) -> Policy {
+    let files = format!("    - allow: read\n      paths: [\"{}\"]\n", site.file("outside/allowed", "x"));
+    let rest = format!("  network:\n    - allow: connect\n      to: [loopback]\n      ports: [{port}]\n");
+    site.policy("plain", &files, &rest)
+}
+
+/// What a puppet may and may not do under [`policy`].
+fn assert_enforced(puppet: &mut Puppet, site: &Site, port: u16) {
+    assert_eq!(puppet.attempt("read", &site.at("outside/allowed")), "ok");
+    assert_eq!(puppet.attempt("read", &site.file("outside/secret", "x")), "EACCES");
+    assert_eq!(puppet.attempt("connect", &format!("127.0.0.1:{port}")), "ok");
+    assert_eq!(puppet.attempt("connect", "127.0.0.1:9"), "EPERM");
+}
+
+fn listed(site: &Site, id: &str) -> Option<serde_json::Value> {
+    let text = site.call(&["ps", "--json"]).success().stdout;
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).expect("ps --json is JSON");
+    all.into_iter().find(|i| i["invocation"] == id)
+}
+
+/// Checks that the log has every event of an invocation that is over.
+fn assert_complete(site: &Site, id: &str) {
+    let events = site.log().until_end(id);
+    let mut numbers: Vec<_> = events.iter().filter_map(|e| e.seq()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "sequence numbers of {id}");
+    let end = events.iter().find(|e| e.text("/action") == "end").expect("an end");
+    assert_eq!(end.number("/detail/events"), Some(numbers.len() as u64), "{end}");
+}
+
+#[test]
+fn a_killed_daemon_goes_on_enforcing_and_is_replaced() {
+    let site = Site::new();
+    let (listener, daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let port = listener.port();
+    let mut puppet = site.agent(policy(&site, port)).options(&["--task", "T-1"]).puppet();
+    let id = puppet.invocation();
+    assert_enforced(&mut puppet, &site, port);
+    daemon.kill();
+    assert_enforced(&mut puppet, &site, port); // there is no daemon
+    let next = site.daemon();
+    assert_enforced(&mut puppet, &site, port);
+    let found = listed(&site, &id).expect("it was taken over");
+    assert_eq!((found["state"].as_str(), found["task"].as_str()), (Some("active"), Some("T-1")), "{found}");
+    site.log().wait("what was taken over", |e| {
+        e.text("/action") == "adopt" && e.number("/detail/invocations") == Some(1)
+    });
+    puppet.dismiss();
+    assert_complete(&site, &id);
+    let denied = site.log().of(&id).into_iter().filter(|e| e.is_denial() && e.text("/action") == "connect");
+    assert_eq!(denied.count(), 3, "one each before, without and after");
+    next.stop(&site, libc::SIGTERM);
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_leaves_what_it_enforces() {
+    let site = Site::new();
+    let (listener, daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let port = listener.port();
+    let mut puppet = site.agent(policy(&site, port)).puppet();
+    let id = puppet.invocation();
+    daemon.end(libc::SIGTERM);
+    assert!(!site.socket().exists(), "the control socket is left");
+    assert_enforced(&mut puppet, &site, port);
+    puppet.dismiss(); // it ends while there is no daemon
+    let next = site.daemon();
+    assert_complete(&site, &id);
+    next.stop(&site, libc::SIGTERM);
+}
+
+#[test]
+fn authority_expires_without_a_daemon() {
+    let site = Site::new();
+    let (listener, daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let address = format!("127.0.0.1:{}", listener.port());
+    let ttl = if Level::expected() == Level::Lsm { "40s" } else { "3s" };
+    let mut puppet = site.agent(policy(&site, listener.port())).options(&["--ttl", ttl]).puppet();
+    let id = puppet.invocation();
+    assert_eq!(puppet.attempt("send", &address), "ok");
+    daemon.kill();
+    let address = address.as_str();
+    // At level lsm not even the answer can be written once the time is over.
+    let script_ends = std::thread::scope(|scope| {
+        let asking = scope.spawn(move || {
+            let give_up = std::time::Instant::now() + level::deadline();
+            while puppet.attempt_or_end("send", address) == Some("ok".to_owned()) {
+                assert!(std::time::Instant::now() < give_up, "it never expires");
+            }
+            puppet
+        });
+        asking.join()
+    });
+    let puppet = script_ends.unwrap_or_else(|e| std::panic::resume_unwind(e));
+    let _next = site.daemon();
+    let event = site.log().lifecycle(&id, "expire");
+    assert_eq!((event.text("/decision"), event.text("/reason")), ("deny", "expired"), "{event}");
+    drop(puppet);
+}
+
+#[test]
+fn an_identity_that_the_database_does_not_know_has_no_authority() {
+    let site = Site::new();
+    let (listener, daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let address = format!("127.0.0.1:{}", listener.port());
+    let mut puppet = site.agent(policy(&site, listener.port())).puppet();
+    assert_eq!(puppet.attempt("connect", &address), "ok");
+    daemon.kill();
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        std::fs::remove_file(site.path(name)).expect("removed");
+    }
+    let _next = site.daemon();
+    site.log().wait("an unknown identity", |e| {
+        e.text("/action") == "adopt" && e.number("/detail/unknown") == Some(1)
+    });
+    assert_ne!(puppet.attempt_or_end("connect", &address), Some("ok".to_owned()));
+}
+
+#[test]
+fn uninstalling_spares_what_is_enforced_unless_forced() {
+    let site = Site::new();
+    let (listener, _daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let mut puppet = site.agent(policy(&site, listener.port())).puppet();
+    let refused = site.call(&["uninstall"]).failure();
+    assert!(refused.stderr.contains("1 invocations are enforced"), "{refused}");
+    assert_eq!(puppet.attempt("connect", "127.0.0.1:9"), "EPERM");
+    let done = site.call(&["uninstall", "--force"]).success();
+    assert!(done.stdout.contains("detached and removed"), "{done}");
+    assert!(!site.pins().exists());
+    // The kernel detaches a little after the last pin is gone.
+    let give_up = std::time::Instant::now() + level::deadline();
+    while puppet.attempt("connect", "127.0.0.1:9") != "ECONNREFUSED" {
+        assert!(std::time::Instant::now() < give_up, "it is still enforced");
+    }
+}
+
+#[test]
+fn another_build_takes_over_without_a_gap() {
+    let site = Site::new();
+    let (listener, daemon) = (Listener::on("127.0.0.1"), site.daemon());
+    let port = listener.port();
+    let mut puppet = site.agent(policy(&site, port)).puppet();
+    let id = puppet.invocation();
+    assert_enforced(&mut puppet, &site, port);
+    daemon.kill();
+    let next = site.daemon_of(&other_build(&site));
+    assert_enforced(&mut puppet, &site, port);
+    let sets: Vec<_> = std::fs::read_dir(site.pins().join(format!("v1-{}", Level::expected().name())))
+        .expect("pins")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| name.starts_with("links-"))
+        .collect();
+    assert!(sets.len() == 1 && sets[0].starts_with("links-2-"), "{sets:?}");
+    assert_eq!(puppet.attempt("run", "/usr/bin/true"), "ok");
+    puppet.dismiss();
+    assert_complete(&site, &id);
+    next.stop(&site, libc::SIGTERM);
+}
+
+/// The same program with other kernel programs in it: a letter of a file name in their debug information is another.
+fn other_build(site: &Site) -> std::path::PathBuf {
+    let mut bytes = std::fs::read(agentguard_tests::site::binary()).expect("the binary");
+    let mark = b"agentguard-ebpf/src/hooks/lifecycle.rs";
+    let at = bytes.windows(mark.len()).rposition(|window| window == mark).expect("debug information");
+    bytes[at + mark.len() - 4] = b'E';
+    let path = site.path("outside/agentguard");
+    std::fs::write(&path, bytes).expect("written");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    path
+}

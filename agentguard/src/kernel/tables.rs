@@ -197,7 +197,7 @@ mod tests {
         let header = PolicyHeader { classes: 116, words: 100, ..PolicyHeader::default() };
         let mut tables = Tables::adopted(&[(7, header, 2)], 16, 9);
         assert_eq!(tables.free().0, ARENA_WORDS - RESERVED - 100);
-        let place = tables.take(90).expect("room");
+        let place = tables.take(80).expect("room");
         assert!(place.start < 100 && place.index != 7 && place.generation == 10);
         assert_eq!(tables.take(20).expect("room").start, 200);
         assert!(!tables.release(7) && tables.release(7));

@@ -120,7 +120,8 @@ def main():
     worker = multiprocessing.Process(target=signal.pause)
     worker.start(); worker.terminate(); worker.join(); print(worker.exitcode)
     print(asyncio.run(child()))
-    print(len(os.sched_getaffinity(0)) > 0, os.nice(1) > 0)
+    niceness = os.nice(0)
+    print(len(os.sched_getaffinity(0)) > 0, os.nice(1) == niceness + 1)
 
 if __name__ == "__main__":
     main()

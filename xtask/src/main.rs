@@ -76,12 +76,8 @@ enum Verb {
     },
     /// What enforcement costs the enforced: ratios to the same work with nothing loaded.
     Bench {
-        /// In a virtual machine, at level lsm, in instructions.
-        #[arg(long)]
-        vm: bool,
-        /// Kernel series of the machine: newest, 6.12 or 6.1.
-        #[arg(long, default_value = "6.12")]
-        kernel: String,
+        #[command(subcommand)]
+        bench: bench::Bench,
     },
     /// Make every attack of the corpus natively and in the guests; show what differs from the documented table.
     Attacks {
@@ -222,10 +218,7 @@ fn perform(verb: Verb) -> Result<()> {
         Verb::Test { native } => test(native),
         Verb::Vm { kernel, limit, filter, script } => guest(&kernel, script.as_deref(), &filter, limit),
         Verb::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
-        Verb::Bench { vm, kernel } => {
-            let kernel = vm.then(|| guest_kernel(&kernel)).transpose()?;
-            bench::enforcement(&build()?, kernel.as_ref())
-        }
+        Verb::Bench { bench } => bench.run(&build()?),
         Verb::ApiFuzz { examples } => api::fuzz(&build()?, examples),
         Verb::Faults { kills } => faults(kills),
         Verb::Attacks { write } => attacks::attacks(&build()?, write),

@@ -36,6 +36,10 @@ $bb mount -t devpts -o ptmxmode=666 pts /root/dev/pts
 $bb mount -t tmpfs -o mode=1777 tmp /root/dev/shm
 $bb mount -t tmpfs -o mode=755 run /root/run
 $bb mount -t tmpfs -o mode=1777 tmp /root/tmp
+workspace=$($bb cat /workspace)
+case $workspace in /tmp/*) # which is hidden now
+  $bb mkdir -p /root$workspace && $bb mount --bind /lower$workspace /root$workspace || die "workspace";;
+esac
 $bb mount -t securityfs none /root/sys/kernel/security
 $bb mount -t bpf none /root/sys/fs/bpf
 $bb mount -t cgroup2 none /root/sys/fs/cgroup || die "cgroup2"
@@ -140,6 +144,7 @@ pub(super) fn build(kernel: &Kernel, script: &str) -> Result<Vec<u8>> {
     }
     archive.entry("modules/order", 0o100_644, order.as_bytes())?;
     archive.entry("script", 0o100_644, script.as_bytes())?;
+    archive.entry("workspace", 0o100_644, crate::root().as_os_str().as_encoded_bytes())?;
     archive.entry("init", 0o100_755, INIT.as_bytes())?;
     archive.entry("TRAILER!!!", 0, &[])?;
     Ok(archive.0)

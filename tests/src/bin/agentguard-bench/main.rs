@@ -1,10 +1,12 @@
-//! What enforcement costs the enforced: the same system calls with nothing loaded, by an untagged task while the
-//! daemon runs, and by a tagged task, interleaved. `cargo xtask bench` runs it and makes ratios of what it prints.
+//! What enforcement costs the enforced. `cargo xtask bench` runs it and makes ratios of what it prints.
 //!
-//! One JSON line for each condition, round and test; times are nanoseconds per operation. In a guest that counts
-//! (`cargo xtask bench --vm`) a nanosecond is an instruction. Every test checks that exactly what the policy denies
-//! was denied, so a run in which nothing was enforced is no result.
+//! Natively: the same system calls with nothing loaded, by an untagged task while the daemon runs, and by a tagged task,
+//! interleaved. In a guest that counts instructions (`enforce`): more conditions, once each.
+//!
+//! One JSON line for each condition, round and test; times are nanoseconds per operation. Every test checks that exactly
+//! what the policy denies was denied, so a run in which nothing was enforced is no result.
 
+mod enforce;
 mod work;
 
 use std::fs::{self, DirBuilder, File};
@@ -22,9 +24,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["work", condition, round, scale] => work::run(&work::Label { condition, round }, number(scale)),
+        ["enforce", work, scale] => enforce::run(work, scale),
         [rounds, scale] => compare(number(rounds), scale),
         _ => {
-            eprintln!("usage: agentguard-bench ROUNDS SCALE_PERCENT; hint: cargo xtask bench");
+            eprintln!("usage: agentguard-bench ROUNDS SCALE_PERCENT; hint: cargo xtask bench native");
             return ExitCode::from(2);
         }
     }

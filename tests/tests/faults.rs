@@ -8,12 +8,14 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agentguard_tests::Site;
 use agentguard_tests::agent::{PYTHON, Running};
 use agentguard_tests::loopback::Listener;
+use agentguard_tests::{Level, Site};
 
 /// How often the daemon is killed when nothing else is said.
 const KILLS: u64 = 8;
+/// The same in a guest, where each takes half a minute.
+const KILLS_IN_GUEST: u64 = 3;
 
 /// What one agent does until its standard input ends: forks, opens and connects, allowed and forbidden. Says at its end
 /// what was allowed that must not be, and how many requests were refused that should not have been.
@@ -74,8 +76,11 @@ fn accept_all(listener: &Listener, stop: &AtomicBool) {
 
 #[test]
 fn a_daemon_that_is_killed_at_any_moment_loses_nothing() {
-    let kills =
-        std::env::var("AGENTGUARD_KILLS").map_or(KILLS, |n| n.parse().expect("AGENTGUARD_KILLS is a number"));
+    let kills = match std::env::var("AGENTGUARD_KILLS") {
+        Ok(n) => n.parse().expect("AGENTGUARD_KILLS is a number"),
+        Err(_) if Level::expected() == Level::Lsm => KILLS_IN_GUEST,
+        Err(_) => KILLS,
+    };
     let seed = u64::from(std::process::id()) | 1 << 40;
     println!("{kills} kills, seed {seed}");
     let (site, listener) = (Site::new(), Listener::on("127.0.0.1"));

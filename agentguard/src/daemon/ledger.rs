@@ -97,7 +97,10 @@ impl Ledger {
         }
         self.lost = lost;
         let live: Vec<Tag> = self.daemon.registry().live().map(|i| i.tag).collect();
-        live.into_iter().for_each(|tag| self.daemon.record_gap(tag));
+        for tag in live {
+            self.daemon.record_gap(tag);
+            self.daemon.end_if_over(tag, 0); // its last exit may be among them
+        }
     }
 }
 

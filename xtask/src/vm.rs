@@ -80,7 +80,7 @@ fn qemu(kernel: &Kernel, initramfs: &Path, socket: &Path, clock: Clock) -> Comma
     let mut command = tied("qemu-system-x86_64");
     command.args(["-machine", "q35,memory-backend=memory", "-cpu", "max"]);
     command.args(match clock {
-        Clock::Time => ["-accel", "tcg,thread=multi", "-smp", "2"].as_slice(),
+        Clock::Time => ["-accel", "tcg,thread=single", "-smp", "2"].as_slice(),
         Clock::Instructions => &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"],
     });
     command.args(["-m", MEMORY, "-display", "none", "-monitor", "none", "-serial", "stdio"]);

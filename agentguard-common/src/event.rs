@@ -49,6 +49,8 @@ pub enum Action {
     Ptrace = 17,
     /// The task became a tool: `other_pid` and `other_tid` are slot and generation of its identity.
     Tool = 18,
+    /// A task got its identity while it ran: `other_pid`, `other_tid`.
+    Adopt = 19,
 }
 
 impl Action {
@@ -74,6 +76,7 @@ impl Action {
             Self::Signal => "signal",
             Self::Ptrace => "ptrace",
             Self::Tool => "tool",
+            Self::Adopt => "adopt",
         }
     }
 
@@ -99,6 +102,7 @@ impl Action {
             16 => Self::Signal,
             17 => Self::Ptrace,
             18 => Self::Tool,
+            19 => Self::Adopt,
             _ => return None,
         })
     }

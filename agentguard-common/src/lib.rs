@@ -8,6 +8,7 @@
 
 pub mod census;
 pub mod counter;
+pub mod enrolment;
 pub mod event;
 pub mod file;
 pub mod invocation;

@@ -74,6 +74,15 @@ offsets! {
     task_flags = "task_struct"."flags" required;
     task_group_leader = "task_struct"."group_leader" required;
     task_thread_pid = "task_struct"."thread_pid" required;
+    task_children = "task_struct"."children" required;
+    task_sibling = "task_struct"."sibling" required;
+    task_started = "task_struct"."start_boottime" required;
+    task_cgroups = "task_struct"."cgroups" required;
+    css_set_cgroup = "css_set"."dfl_cgrp" required;
+    cgroup_self = "cgroup"."self" required;
+    cgroup_parent = "cgroup"."self.parent" required;
+    cgroup_kn = "cgroup"."kn" required;
+    kernfs_id = "kernfs_node"."id" required;
     task_exit_code = "task_struct"."exit_code" required;
     task_exit_state = "task_struct"."exit_state" required;
     task_state = "task_struct"."__state" required;

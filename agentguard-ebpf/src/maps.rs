@@ -26,7 +26,7 @@ pub(crate) struct Storage<const KIND: usize, const FLAGS: usize> {
 unsafe impl<const KIND: usize, const FLAGS: usize> Sync for Storage<KIND, FLAGS> {}
 
 impl<const KIND: usize, const FLAGS: usize> Storage<KIND, FLAGS> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         use core::ptr::null;
         Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
     }

@@ -11,6 +11,7 @@
 //! `SKIPPED: name: why`.
 
 pub mod agent;
+pub mod cgroup;
 pub mod daemon;
 pub mod events;
 pub mod level;

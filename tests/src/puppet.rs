@@ -1,14 +1,16 @@
 //! An agent that does what the test tells it, one thing after the other.
 
 use std::io::Write as _;
-use std::process::{ChildStdin, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use crate::agent::{Agent, PYTHON, Running};
+use crate::process::{Capture, Owned};
+use crate::site::Site;
 use crate::tail;
 
 /// Reads `VERB ARGUMENT` lines and answers each with its number and `ok` or the name of the error.
 const SCRIPT: &str = r"
-import errno, os, socket, subprocess, sys
+import errno, os, socket, subprocess, sys, threading, time
 held = []
 def attempt(verb, argument):
     if verb == 'read':
@@ -25,6 +27,13 @@ def attempt(verb, argument):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         host, port = argument.rsplit(':', 1)
         s.sendto(b'x', (host, int(port)))
+    elif verb == 'thread':
+        for _ in range(int(argument)):
+            threading.Thread(target=time.sleep, args=(100000,), daemon=True).start()
+    elif verb == 'child':
+        for _ in range(int(argument)):
+            if os.fork() == 0:
+                time.sleep(100000)
     elif verb == 'run':
         subprocess.run(argument.split(' '), check=True, stdout=subprocess.DEVNULL)
 for number, line in enumerate(sys.stdin):
@@ -82,6 +91,23 @@ impl Agent<'_> {
     }
 }
 
+impl Site {
+    /// Starts a puppet that is nobody's agent.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn stray_puppet(&self) -> Puppet {
+        let mut command = Command::new(PYTHON);
+        let capture = Capture::new(&self.path("output"), command.args(["-c", SCRIPT]));
+        let mut process = Owned::spawn(command.stdin(Stdio::piped()));
+        let input = process.child().stdin.take().expect("a pipe");
+        let mut puppet = Puppet { running: Running { process, capture }, input, asked: 0 };
+        assert_eq!(puppet.attempt("read", "/dev/null"), "ok"); // it runs
+        puppet
+    }
+}
+
 impl Puppet {
     /// The invocation's id.
     #[must_use]
@@ -89,7 +115,8 @@ impl Puppet {
         self.running.invocation()
     }
 
-    /// Has it do something: `read` or `write` a path, `connect` or `send` to an address, `run` a command. Returns `ok` or
+    /// Has it do something: `read` or `write` a path, `connect` or `send` to an address, `run` a command, start so many idle
+    /// ones: `thread` or `child`. Returns `ok` or
     /// the name of the error.
     ///
     /// # Panics

@@ -50,7 +50,7 @@ fn a_killed_daemon_goes_on_enforcing_and_is_replaced() {
     let found = listed(&site, &id).expect("it was taken over");
     assert_eq!((found["state"].as_str(), found["task"].as_str()), (Some("active"), Some("T-1")), "{found}");
     site.log().wait("what was taken over", |e| {
-        e.text("/action") == "adopt" && e.number("/detail/invocations") == Some(1)
+        e.text("/action") == "takeover" && e.number("/detail/invocations") == Some(1)
     });
     puppet.dismiss();
     assert_complete(&site, &id);
@@ -117,7 +117,7 @@ fn an_identity_that_the_database_does_not_know_has_no_authority() {
     }
     let _next = site.daemon();
     site.log().wait("an unknown identity", |e| {
-        e.text("/action") == "adopt" && e.number("/detail/unknown") == Some(1)
+        e.text("/action") == "takeover" && e.number("/detail/unknown") == Some(1)
     });
     assert_ne!(puppet.attempt_or_end("connect", &address), Some("ok".to_owned()));
 }

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_send_signal;
 use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
+use super::{enrol, lineage};
 use crate::emit::{self, FACT, Ring};
 use crate::maps::{counts, records};
 use crate::path::{self, Buffer, Object, Resolved};
@@ -23,6 +24,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
+    enrol::current();
     let Some(tag) = tag_of(current_task()) else { return 0 };
     let child: *mut task_struct = ctx.arg(0);
     let noted = !is_io_worker(child) || note_io_worker(child, tag);
@@ -32,15 +34,21 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 /// Both levels: the fork is counted and recorded; at level `compat` this is where the tag is inherited.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(subject) = Subject::current() else { return 0 };
+    enrol::current();
     let child: *mut task_struct = ctx.arg(1);
+    let Some(tag) = tag_of(current_task()).or_else(|| enrol::child(child)) else { return 0 };
+    let subject = Subject::of(tag);
     if was_io_worker(child) {
         return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
     }
-    tag_task(child, subject.tag);
-    if !subject.invocation.is_null() && counts() {
-        // SAFETY: a live map value, aligned for u64.
-        unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, 1) };
+    if lineage::is_on() {
+        enrol::enrol(child, tag); // it can be seen already, and somebody else may be about it
+    } else {
+        tag_task(child, tag);
+        if !subject.invocation.is_null() && counts() {
+            // SAFETY: a live map value, aligned for u64.
+            unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, 1) };
+        }
     }
     let mut event = emit::header(&subject, Action::Fork, FACT);
     event.other_pid = kread::read::<u32>(child as usize + offset!(task_tgid)).unwrap_or(0);
@@ -52,6 +60,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
 /// Level `compat`: what the task now runs.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn executed(ctx: BtfTracePointContext) -> i32 {
+    enrol::current();
     record_execution(ctx.arg::<*const u8>(2) as usize)
 }
 
@@ -85,10 +94,10 @@ fn record_execution(bprm: usize) -> i32 {
 /// Both levels: a task is gone.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
-    let Some(subject) = Subject::current() else { return 0 };
-    if was_io_worker(current_task()) {
+    if was_io_worker(current_task()) || !enrol::leaving() {
         return 0; // not counted when it was made
     }
+    let Some(subject) = Subject::current() else { return 0 };
     let mut event = emit::header(&subject, Action::Exit, FACT);
     event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
     // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon

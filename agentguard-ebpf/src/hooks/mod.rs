@@ -3,9 +3,11 @@
 mod attributes;
 mod audit;
 mod census;
+mod enrol;
 mod file;
 mod ipc;
 mod lifecycle;
+mod lineage;
 mod memory;
 mod net;
 mod open;

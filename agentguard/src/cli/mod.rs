@@ -1,5 +1,6 @@
 //! The command line: raw arguments, then a validated request, then the work.
 
+mod adopt;
 mod authority;
 mod client;
 mod doctor;
@@ -22,18 +23,8 @@ use crate::kernel::{Level, pins};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
-    /// Control socket of the daemon.
-    #[arg(long, global = true, default_value = "/run/agentguard/agentguard.sock")]
-    socket: PathBuf,
-    /// Event log (JSON lines).
-    #[arg(long, global = true, default_value = "/var/lib/agentguard/events.jsonl")]
-    event_log: PathBuf,
-    /// State database of the daemon.
-    #[arg(long, global = true, default_value = "/var/lib/agentguard/state.db")]
-    state: PathBuf,
-    /// Where the daemon pins what outlives it, on a BPF file system.
-    #[arg(long, global = true, default_value = pins::DEFAULT)]
-    pins: PathBuf,
+    #[command(flatten)]
+    places: Places,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,6 +33,8 @@ pub struct Cli {
 enum Command {
     /// Run a command as an agent, under its own identity and policy.
     Run(run::Run),
+    /// Make what runs already, or comes to a cgroup, an agent run. It keeps what it has open.
+    Adopt(adopt::Adopt),
     /// Load the kernel plane and serve the control socket.
     Daemon(Daemon),
     /// List invocations.
@@ -149,11 +142,20 @@ struct Revoke {
     freeze: bool,
 }
 
-/// Where a daemon that `run` starts finds and leaves things.
+/// Where the daemon finds and leaves things.
+#[derive(Debug, Args)]
 struct Places {
+    /// Control socket of the daemon.
+    #[arg(long, global = true, default_value = "/run/agentguard/agentguard.sock")]
     socket: PathBuf,
-    events: PathBuf,
+    /// Event log (JSON lines).
+    #[arg(long, global = true, default_value = "/var/lib/agentguard/events.jsonl")]
+    event_log: PathBuf,
+    /// State database of the daemon.
+    #[arg(long, global = true, default_value = "/var/lib/agentguard/state.db")]
     state: PathBuf,
+    /// Where the daemon pins what outlives it, on a BPF file system.
+    #[arg(long, global = true, default_value = pins::DEFAULT)]
     pins: PathBuf,
 }
 
@@ -199,33 +201,32 @@ pub fn main(cli: Cli) -> Result<()> {
 
 fn execute(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Run(run) => {
-            let places =
-                Places { socket: cli.socket, events: cli.event_log, state: cli.state, pins: cli.pins };
-            run.execute(&places)
-        }
+        Command::Run(run) => run.execute(&cli.places),
+        Command::Adopt(adopt) => adopt.execute(&cli.places),
         Command::Daemon(daemon) => {
             let config = Config {
-                socket: cli.socket,
-                events: cli.event_log,
+                socket: cli.places.socket,
+                events: cli.places.event_log,
                 level: daemon.level.into(),
                 ephemeral: daemon.ephemeral,
-                state: cli.state,
-                pins: cli.pins,
+                state: cli.places.state,
+                pins: cli.places.pins,
                 operators: daemon.operators,
             };
             crate::daemon::run(&config, || ready(daemon.ready_fd))
         }
-        Command::Ps { json } => list::ps(&cli.socket, json),
-        Command::Revoke(revoke) => list::revoke(&cli.socket, revoke),
-        Command::Extend { invocation, ttl } => authority::extend(&cli.socket, &invocation, &ttl),
-        Command::Whoami { json } => authority::whoami(&cli.socket, json),
-        Command::Explain(explain) => explain.execute(&cli.socket),
-        Command::Uninstall { force } => authority::uninstall(&cli.socket, &cli.pins, force),
-        Command::Events { follow, json } => events::print(&cli.socket, &cli.event_log, follow, json),
-        Command::Policy(policy) => policy.execute(&cli.socket),
+        Command::Ps { json } => list::ps(&cli.places.socket, json),
+        Command::Revoke(revoke) => list::revoke(&cli.places.socket, revoke),
+        Command::Extend { invocation, ttl } => authority::extend(&cli.places.socket, &invocation, &ttl),
+        Command::Whoami { json } => authority::whoami(&cli.places.socket, json),
+        Command::Explain(explain) => explain.execute(&cli.places.socket),
+        Command::Uninstall { force } => authority::uninstall(&cli.places.socket, &cli.places.pins, force),
+        Command::Events { follow, json } => {
+            events::print(&cli.places.socket, &cli.places.event_log, follow, json)
+        }
+        Command::Policy(policy) => policy.execute(&cli.places.socket),
         Command::Doctor(Doctor { programs: true, level, json }) => doctor::programs(level.into(), json),
-        Command::Doctor(_) => doctor::print(&cli.socket),
+        Command::Doctor(_) => doctor::print(&cli.places.socket),
     }
 }
 

@@ -25,15 +25,16 @@ const NOT_EXECUTABLE: i32 = 126;
 /// Exit status when there is no such command.
 const NOT_FOUND: i32 = 127;
 
+/// What is asked for, whoever gets the identity.
 #[derive(Debug, Args)]
-pub(super) struct Run {
+pub(super) struct Asked {
     /// Policy: a file, or the name of one that was pushed or is shipped.
     #[arg(long, default_value = "coding-agent")]
     policy: String,
     /// On whose behalf; the invoking user by default.
     #[arg(long)]
     principal: Option<String>,
-    /// The agent's name; the command's by default.
+    /// The agent's name; the command's, process's or cgroup's by default.
     #[arg(long)]
     agent: Option<String>,
     /// What the run is for, by whoever hands out work: a ticket, a job.
@@ -50,6 +51,12 @@ pub(super) struct Run {
     /// Run although this level cannot enforce the whole policy; every event is marked.
     #[arg(long)]
     allow_degraded: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    asked: Asked,
     /// The directory that the policy calls ${workspace}; the current one by default.
     #[arg(long)]
     workspace: Option<PathBuf>,
@@ -102,16 +109,12 @@ fn document(name: &str) -> Result<(String, Option<String>)> {
     Ok((name.to_owned(), None))
 }
 
-impl Run {
-    fn start(&self, run_as: &identity::RunAs) -> Result<Start> {
+impl Asked {
+    /// The request, for who is `run_as` in `workspace`.
+    pub(super) fn start(&self, run_as: &identity::RunAs, workspace: &Path, agent: &str) -> Result<Start> {
         let (policy_name, policy) = document(&self.policy)?;
-        let workspace = match &self.workspace {
-            Some(dir) => dir.clone(),
-            None => std::env::current_dir().context("the current directory")?,
-        };
         let workspace =
             workspace.canonicalize().with_context(|| format!("workspace {}", workspace.display()))?;
-        let program = Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy();
         Ok(Start {
             policy_name,
             policy,
@@ -123,7 +126,7 @@ impl Run {
                 uid: run_as.uid,
                 tmp: "/tmp".into(),
             },
-            agent: self.agent.clone().unwrap_or_else(|| program.into_owned()),
+            agent: self.agent.clone().unwrap_or_else(|| agent.to_owned()),
             principal: self.principal.clone().or_else(|| by_sudo(run_as)),
             purpose: self.purpose.clone(),
             ttl_s: self.ttl.as_deref().map(seconds).transpose()?,
@@ -131,14 +134,23 @@ impl Run {
             allow_degraded: self.allow_degraded,
         })
     }
+}
+
+impl Run {
+    fn start(&self, run_as: &identity::RunAs) -> Result<Start> {
+        let workspace = match &self.workspace {
+            Some(dir) => dir.clone(),
+            None => std::env::current_dir().context("the current directory")?,
+        };
+        let program = Path::new(&self.command[0]).file_name().unwrap_or_default().to_string_lossy();
+        self.asked.start(run_as, &workspace, &program)
+    }
 
     pub(super) fn execute(self, places: &Places) -> Result<()> {
         let run_as = identity::invoking_user(self.user.as_deref())?;
         let request = self.start(&run_as)?;
         let socket = &places.socket;
-        if std::os::unix::net::UnixStream::connect(socket).is_err() {
-            start_daemon(places, self.level.into())?;
-        }
+        daemon_at(places, request.level)?;
         let started: Started = client::call(socket, "/v1/invocations", Some(&request))?;
         output::note(format_args!(
             "invocation {} level {} policy {}{}",
@@ -195,6 +207,14 @@ fn which(name: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
     })
 }
 
+/// Sees to it that a daemon listens.
+pub(super) fn daemon_at(places: &Places, level: Option<Level>) -> Result<()> {
+    match std::os::unix::net::UnixStream::connect(&places.socket) {
+        Ok(_) => Ok(()),
+        Err(_) => start_daemon(places, level),
+    }
+}
+
 /// Starts a daemon that lives as long as there are invocations, detached from this process tree.
 fn start_daemon(places: &Places, level: Option<Level>) -> Result<()> {
     // SAFETY: no preconditions.
@@ -207,7 +227,7 @@ fn start_daemon(places: &Places, level: Option<Level>) -> Result<()> {
     let (mut ready, writer) = std::io::pipe()?;
     let fd = writer.as_raw_fd();
     let mut command = Command::new(std::env::current_exe()?);
-    let Places { socket, events, state, pins } = places;
+    let Places { socket, event_log: events, state, pins } = places;
     for (option, path) in
         [("--socket", socket), ("--event-log", events), ("--state", state), ("--pins", pins)]
     {

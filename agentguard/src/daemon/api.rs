@@ -44,6 +44,29 @@ pub struct Started {
     pub degraded: bool,
 }
 
+/// Makes what runs already an agent run: exactly one of `pid` and `cgroup`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// A process, as the daemon numbers them: it, its threads and everything below it.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// A cgroup of version 2, by its directory or as `/proc/PID/cgroup` says it: who is in it, and whoever comes to it.
+    #[serde(default)]
+    pub cgroup: Option<String>,
+    /// The identity.
+    pub run: Start,
+}
+
+/// The identity that it now has.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Adopted {
+    #[serde(flatten)]
+    pub started: Started,
+    /// Tasks (threads) that were given it.
+    pub tasks: u64,
+}
+
 /// An invocation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
@@ -64,9 +87,11 @@ pub struct Listed {
     pub degraded: bool,
     /// `active`, `revoked`, `expired` or `ended`.
     pub state: String,
-    /// The process that it began with.
+    /// The process that it began with; for a cgroup, the one that asked.
     pub pid: u32,
     pub uid: u32,
+    /// The directory of the cgroup whose tasks are its own, if it has one.
+    pub cgroup: Option<String>,
     /// Tasks (threads) that live.
     pub tasks: u64,
     pub denied: u64,

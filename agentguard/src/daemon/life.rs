@@ -80,6 +80,9 @@ impl Daemon {
             if invocation.seen.count_below(slot.next_seq) + slot.lost < slot.next_seq {
                 return; // an event of another CPU is on its way
             }
+            if invocation.selects {
+                return; // the next task may come to its cgroup
+            }
             if invocation.facts.tool.is_some() {
                 // A tool can be entered again as long as who has it lives.
                 let owner = invocation.facts.parent.and_then(|parent| registry.by_id(parent)).map(|i| i.tag);

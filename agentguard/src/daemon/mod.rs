@@ -1,7 +1,7 @@
 //! The daemon: issues identities, publishes policies, revokes, and turns events into records.
 
-mod adopt;
 pub mod api;
+mod attach;
 mod catalogue;
 mod explain;
 mod guard;
@@ -16,6 +16,7 @@ pub mod seen;
 mod server;
 mod start;
 mod store;
+mod takeover;
 mod tools;
 mod untraced;
 
@@ -67,6 +68,8 @@ pub struct Daemon {
     operators: Option<u32>,
     /// One policy is pushed at a time.
     pushing: Mutex<()>,
+    /// Cgroups that invocations have.
+    directories: attach::Directories,
     /// Whether the kernel's counts of tasks agree with what lives.
     looks: untraced::Looks,
     /// An invocation ended, or was refused.
@@ -149,6 +152,7 @@ fn set_up(config: &Config) -> Result<Daemon> {
         guard: guard::rules(config)?,
         operators,
         pushing: Mutex::default(),
+        directories: attach::Directories::new()?,
         looks: untraced::Looks::default(),
         ended: Notify::new(),
         quiet: Notify::new(),
@@ -167,7 +171,7 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
     let rings = [Ring::new(denials, DENIALS_RING_BYTES)?, Ring::new(others, EVENTS_RING_BYTES)?];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let guard = runtime.enter(); // timers of adopted invocations
-    daemon.adopt(&config.events)?;
+    daemon.take_over(&config.events)?;
     drop(guard);
     let (stop, stopper) = std::io::pipe()?;
     let mut ledger = ledger::Ledger::new(daemon.clone());

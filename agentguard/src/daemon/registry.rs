@@ -27,6 +27,15 @@ pub struct Source {
     pub version: Option<i64>,
 }
 
+/// A cgroup of version 2: whoever is in it, or comes to it, is its invocation's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its directory.
+    pub path: String,
+    /// Inode number of the directory, by which the kernel knows it.
+    pub id: u64,
+}
+
 /// What is known of an invocation when it starts, and kept in the database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
@@ -49,8 +58,11 @@ pub struct Facts {
     pub expires_ns: u64,
     /// Until when `extend` may go.
     pub latest_ns: u64,
+    /// The process that it began with; for a cgroup, the one that asked.
     pub pid: u32,
     pub uid: u32,
+    #[serde(default)]
+    pub cgroup: Option<Cgroup>,
     pub source: Arc<Source>,
 }
 
@@ -71,6 +83,8 @@ pub struct Invocation {
     pub gaps: Seen,
     /// Forks and exits of its tasks that the kernel did not trace, by which the count of its tasks was corrected.
     pub untraced: u64,
+    /// Whether tasks can come to it by its cgroup.
+    pub selects: bool,
 }
 
 /// Where an invocation is in its life.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Daemon;
 use super::api::{Problem, Start, Started};
+use super::attach::Target;
 use super::catalogue::{self, Chain};
 use super::registry::{Facts, Invocation, Registry, Source, State};
 use super::seen::Seen;
@@ -64,6 +65,16 @@ impl Daemon {
     /// # Errors
     /// Says what is wrong with the request; nothing was tagged then.
     pub(super) fn start(self: &Arc<Self>, start: &Start, caller: &Caller) -> Result<Started, Problem> {
+        self.start_for(start, caller, &Target::Caller).map(|(started, _)| started)
+    }
+
+    /// Starts an invocation for `target`, as `caller` asks. Also returns how many tasks have its identity.
+    pub(super) fn start_for(
+        self: &Arc<Self>,
+        start: &Start,
+        caller: &Caller,
+        target: &Target,
+    ) -> Result<(Started, u64), Problem> {
         let fail = |e: anyhow::Error| problem(format!("{e:#}"), None);
         for (what, text) in [("agent", &start.agent), ("task", &start.task), ("purpose", &start.purpose)] {
             if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
@@ -80,7 +91,10 @@ impl Daemon {
         for _ in 0..ATTEMPTS {
             let source = self.source(start).map_err(fail)?;
             let own = self.read_policy(&source)?;
-            let degraded = self.degraded(&own, start.allow_degraded)?;
+            let degraded = match target {
+                Target::Caller => self.degraded(&own, start.allow_degraded)?,
+                _ => self.level == Level::Compat, // which was accepted
+            };
             if let Some(subjects) = &own.subjects {
                 let gids = &caller.groups;
                 subjects
@@ -91,9 +105,9 @@ impl Daemon {
             let parent = self.parent(caller).map_err(fail)?;
             let principal = principal(start, caller, parent.as_ref()).map_err(fail)?;
             let draft = self
-                .draft(start, caller, (&own, &source), parent.as_ref(), principal, degraded)
+                .draft(start, (caller, target), (&own, &source), parent.as_ref(), principal, degraded)
                 .map_err(fail)?;
-            let issued = self.issue(&draft, caller, parent.as_ref());
+            let issued = self.issue(&draft, (caller, target), parent.as_ref());
             if !matches!(issued, Ok(Some(_))) {
                 self.release_tables(draft.tables);
                 self.discard_tools(&draft.tools);
@@ -178,7 +192,7 @@ impl Daemon {
     fn draft(
         &self,
         start: &Start,
-        caller: &Caller,
+        (caller, target): (&Caller, &Target),
         (own, source): (&Arc<Explainer>, &Arc<Source>),
         parent: Option<&Parent>,
         principal: String,
@@ -218,8 +232,9 @@ impl Daemon {
             started_ns: now,
             expires_ns: after(ttl),
             latest_ns: after(own.policy().max_ttl.or(most)),
-            pid: caller.pid,
+            pid: if let Target::Tree(pid) = target { *pid } else { caller.pid },
             uid: caller.uid,
+            cgroup: target.cgroup(),
             source: source.clone(),
         };
         let tools = self.draft_tools(&chain, &[])?;
@@ -245,13 +260,13 @@ impl Daemon {
         Ok(source.version.is_none() || self.store.newest(&source.name)?.map(|v| v.version) == source.version)
     }
 
-    /// Issues the identity and puts it on the caller. `None` when the parent is no longer what the draft was made from.
+    /// Issues the identity and gives it to the target. `None` when the parent is no longer what the draft was made from.
     fn issue(
         self: &Arc<Self>,
         draft: &Draft,
-        caller: &Caller,
+        (caller, target): (&Caller, &Target),
         parent: Option<&Parent>,
-    ) -> Result<Option<Started>> {
+    ) -> Result<Option<(Started, u64)>> {
         let mut kernel = self.kernel();
         ensure!(
             kernel.tag_of(caller.pidfd.as_fd()) == parent.map(|parent| parent.tag),
@@ -262,12 +277,82 @@ impl Daemon {
             return Ok(None);
         }
         kernel.arm_open_checks(true)?;
+        let Draft { facts, chain, tables, tools } = draft;
+        let new = New {
+            facts: facts.clone(),
+            chain: chain.clone(),
+            tables: *tables,
+            parent: parent.map(|parent| parent.tag),
+            tasks: u64::from(matches!(target, Target::Caller)),
+        };
+        let invocation = self.begin(&kernel, &mut registry, new)?;
+        let (id, tag) = (invocation.id, invocation.tag);
+        let started = Started {
+            invocation: id.to_string(),
+            level: self.level,
+            policy: (**invocation.policy()).clone(),
+            degraded: invocation.facts.degraded,
+        };
+        let tooled = self.issue_tools(&kernel, &mut registry, &invocation, tools).and_then(|()| {
+            Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, *tables))
+        });
+        drop(registry);
+        let mut record = invocation.record();
+        let tasks = if let Some((name, what)) = target.detail() {
+            record.detail.insert(name.into(), what);
+            self.note(record, "start"); // before what is recorded of its tasks
+            let given = tooled.and_then(|()| self.give(&mut kernel, &invocation, target));
+            drop(kernel);
+            given.map_err(|e| self.take_back(&invocation, e))?
+        } else {
+            if let Err(e) = tooled.and_then(|()| tag_caller(&kernel, caller, tag)) {
+                // Back to what the caller was; what is left of this identity is barred.
+                self.abandon(&kernel, id);
+                let caller = caller.pidfd.as_fd();
+                match parent {
+                    Some(parent) => kernel.tag(caller, parent.tag)?,
+                    None if kernel.tag_of(caller).is_some() => kernel.untag(caller)?,
+                    None => {}
+                }
+                return Err(e);
+            }
+            if let Some(parent) = parent {
+                kernel.correct_tasks(parent.tag, -1);
+            }
+            drop(kernel);
+            self.note(record, "start");
+            1
+        };
+        self.note_tools(id, tools);
+        self.look_after_counts();
+        self.expire_later(tag);
+        if let Some(parent) = parent {
+            self.end_if_over(parent.tag, 0);
+        }
+        Ok(Some((started, tasks)))
+    }
+}
+
+/// An identity that is about to be issued.
+pub(super) struct New {
+    pub(super) facts: Facts,
+    pub(super) chain: Chain,
+    pub(super) tables: u32,
+    pub(super) parent: Option<Tag>,
+    /// Tasks that get it at once.
+    pub(super) tasks: u64,
+}
+
+impl Daemon {
+    /// Notes a new identity in the database, fills its slot and lists it. Nobody has it yet.
+    ///
+    /// # Errors
+    /// When all slots are in use or the database can't be written; nothing was begun then.
+    pub(super) fn begin(&self, kernel: &Kernel, registry: &mut Registry, new: New) -> Result<Invocation> {
+        let New { facts, chain, tables, parent, tasks } = new;
         let slot = registry.free_slot().context("all invocation slots are in use; hint: agentguard ps")?;
         let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
-        let tag = Tag { slot, generation };
-        let Draft { facts, chain, tables, tools } = draft;
-        let (tables, facts, chain) = (*tables, facts.clone(), chain.clone());
-        let id = uuid::Uuid::now_v7();
+        let (id, tag) = (uuid::Uuid::now_v7(), Tag { slot, generation });
         self.store.begin(&Kept {
             id: id.to_string(),
             boot: self.boot.clone(),
@@ -277,65 +362,37 @@ impl Daemon {
             facts: serde_json::to_string(&facts)?,
         })?;
         let compat = if self.level == Level::Compat { flags::COMPAT } else { 0 };
-        kernel.start(
-            slot,
-            wire::Invocation {
-                generation,
-                state: wire::state::ACTIVE,
-                expires_ns: facts.expires_ns,
-                policy: tables,
-                flags: compat | if facts.degraded { flags::DEGRADED } else { 0 },
-                parent_slot: parent.map_or(0, |parent| parent.tag.slot),
-                parent_generation: parent.map_or(0, |parent| parent.tag.generation),
-                tasks: 1,
-                ..wire::Invocation::default()
-            },
-        );
-        let state = State::Active;
-        let (seen, gaps) = (Seen::default(), Seen::default());
-        let invocation = Invocation { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0 };
-        let record = invocation.record();
-        let started = Started {
-            invocation: id.to_string(),
-            level: self.level,
-            policy: (**invocation.policy()).clone(),
-            degraded: invocation.facts.degraded,
+        let of_slot = wire::Invocation {
+            generation,
+            state: wire::state::ACTIVE,
+            expires_ns: facts.expires_ns,
+            policy: tables,
+            flags: compat | if facts.degraded { flags::DEGRADED } else { 0 },
+            parent_slot: parent.map_or(0, |parent| parent.slot),
+            parent_generation: parent.map_or(0, |parent| parent.generation),
+            tasks,
+            ..wire::Invocation::default()
+        };
+        kernel.start(slot, of_slot);
+        let (seen, gaps, selects) = (Seen::default(), Seen::default(), facts.cgroup.is_some());
+        let invocation = Invocation {
+            id,
+            tag,
+            facts,
+            chain,
+            tables,
+            state: State::Active,
+            seen,
+            gaps,
+            untraced: 0,
+            selects,
         };
         registry.insert(invocation.clone());
-        let tooled = self.issue_tools(&kernel, &mut registry, &invocation, tools).and_then(|()| {
-            Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, tables))
-        });
-        drop(registry);
-        let caller_fd = caller.pidfd.as_fd();
-        let tagged = tooled.and_then(|()| kernel.tag(caller_fd, tag)).and_then(|()| alone(caller.pid));
-        if let Err(e) = tagged {
-            // Back to what the caller was; what is left of this identity is barred.
-            self.abandon(&kernel, id);
-            match parent {
-                Some(parent) => kernel.tag(caller_fd, parent.tag)?,
-                None if kernel.tag_of(caller_fd).is_some() => kernel.untag(caller_fd)?,
-                None => {}
-            }
-            return Err(e);
-        }
-        if let Some(parent) = parent {
-            kernel.correct_tasks(parent.tag, -1);
-        }
-        drop(kernel);
-        self.note(record, "start");
-        self.note_tools(id, tools);
-        self.look_after_counts();
-        self.expire_later(tag);
-        if let Some(parent) = parent {
-            self.end_if_over(parent.tag, 0);
-        }
-        Ok(Some(started))
+        Ok(invocation)
     }
-}
 
-impl Daemon {
     /// Takes an identity back that nobody has used, with those of its tools.
-    fn abandon(&self, kernel: &Kernel, id: uuid::Uuid) {
+    pub(super) fn abandon(&self, kernel: &Kernel, id: uuid::Uuid) {
         let mut registry = self.registry();
         for id in registry.with_descendants([id]).into_iter().rev() {
             let Some(tag) = registry.by_id(id).map(|i| i.tag) else { continue };
@@ -368,6 +425,11 @@ fn principal(start: &Start, caller: &Caller, parent: Option<&Parent>) -> Result<
         "only operators may act for others: {asked:?} is not {own}; hint: leave --principal out"
     );
     Ok(asked.clone())
+}
+
+fn tag_caller(kernel: &Kernel, caller: &Caller, tag: Tag) -> Result<()> {
+    kernel.tag(caller.pidfd.as_fd(), tag)?;
+    alone(caller.pid)
 }
 
 /// That a process whose first thread was just tagged has no other: what that one starts from now on has the tag.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use agentguard_common::invocation::{self as wire, Tag, ToolKey, flags};
+use agentguard_common::invocation::{Tag, ToolKey};
 use anyhow::{Context as _, Result};
 
 use super::Daemon;
 use super::catalogue::{self, Chain};
-use super::registry::{Facts, Invocation, Registry, State};
-use super::seen::Seen;
-use super::store::Kept;
+use super::registry::{Facts, Invocation, Registry};
+use super::start::New;
 use crate::kernel::{Kernel, Level};
 use crate::policy::Explainer;
 use crate::policy::model::Policy;
@@ -62,11 +61,6 @@ impl Daemon {
         drafts: &[ToolDraft],
     ) -> Result<()> {
         for ToolDraft { name, chain, tables } in drafts {
-            let (chain, tables) = (chain.clone(), *tables);
-            let slot =
-                registry.free_slot().context("all invocation slots are in use; hint: agentguard ps")?;
-            let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
-            let (id, tag) = (uuid::Uuid::now_v7(), Tag { slot, generation });
             let mut delegation = parent.facts.delegation.clone();
             delegation.push(parent.step());
             let facts = Facts {
@@ -74,30 +68,12 @@ impl Daemon {
                 tool: Some(name.clone()),
                 parent: Some(parent.id),
                 delegation,
+                cgroup: None,
                 started_ns: crate::clock::boot_ns(),
                 ..parent.facts.clone()
             };
-            self.store.begin(&Kept {
-                id: id.to_string(),
-                boot: self.boot.clone(),
-                slot,
-                generation,
-                state: State::Active.name().into(),
-                facts: serde_json::to_string(&facts)?,
-            })?;
-            let of_slot = wire::Invocation {
-                generation,
-                state: wire::state::ACTIVE,
-                expires_ns: facts.expires_ns,
-                policy: tables,
-                flags: if facts.degraded { flags::DEGRADED } else { 0 },
-                parent_slot: parent.tag.slot,
-                parent_generation: parent.tag.generation,
-                ..wire::Invocation::default()
-            };
-            kernel.start(slot, of_slot);
-            let (state, seen, gaps) = (State::Active, Seen::default(), Seen::default());
-            registry.insert(Invocation { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0 });
+            let (chain, tables, parent) = (chain.clone(), *tables, Some(parent.tag));
+            self.begin(kernel, registry, New { facts, chain, tables, parent, tasks: 0 })?;
         }
         Ok(())
     }

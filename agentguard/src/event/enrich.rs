@@ -171,7 +171,7 @@ pub fn enrich(
     record.decision = Decision::from_raw(header.decision).map_or("unknown", Decision::name).to_owned();
     let reason = Reason::from_raw(header.reason);
     // What merely happened was not decided.
-    if !matches!(action, Some(Action::Executed | Action::Fork | Action::Exit)) {
+    if !matches!(action, Some(Action::Executed | Action::Fork | Action::Exit | Action::Adopt)) {
         record.reason = reason.map_or("unknown", Reason::name).to_owned();
     }
     record.object = match address(header) {
@@ -223,6 +223,10 @@ pub fn enrich(
             }
             record.detail.insert("child_pid".into(), json!(header.other_pid));
             record.detail.insert("child_tid".into(), json!(header.other_tid));
+        }
+        Some(Action::Adopt) => {
+            record.detail.insert("pid".into(), json!(header.other_pid));
+            record.detail.insert("tid".into(), json!(header.other_tid));
         }
         Some(Action::Exit) => {
             record.detail.insert("code".into(), json!(header.detail >> 8 & 0xff));

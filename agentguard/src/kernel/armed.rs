@@ -46,19 +46,19 @@ impl Kernel {
             return Ok(());
         }
         for plan in Plan::of(self.level, &self.btf).into_iter().filter(|plan| plan.attached == When::Live) {
-            match &self.pins {
-                Some(pins) if on != pins.has(plan.name) => {
-                    if on {
-                        self.place(plan)?
-                    } else {
-                        pins.drop_link(plan.name)?
-                    }
-                }
-                Some(_) => {}
-                None => self.arm_unpinned(plan, on)?,
-            }
+            self.arm(plan, on)?;
         }
         Ok(())
+    }
+
+    /// Attaches or detaches one program, unless it is so already.
+    pub(super) fn arm(&mut self, plan: Plan, on: bool) -> Result<()> {
+        match &self.pins {
+            Some(pins) if on == pins.has(plan.name) => Ok(()),
+            Some(_) if on => self.place(plan),
+            Some(pins) => pins.drop_link(plan.name),
+            None => self.arm_unpinned(plan, on),
+        }
     }
 
     fn arm_unpinned(&mut self, plan: Plan, on: bool) -> Result<()> {

@@ -27,7 +27,7 @@ impl Kernel {
 }
 
 /// The entries of a directory that are numbers.
-fn numbers(directory: &str) -> impl Iterator<Item = u32> + use<> {
+pub(super) fn numbers(directory: &str) -> impl Iterator<Item = u32> + use<> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
 }

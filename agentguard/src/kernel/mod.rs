@@ -1,5 +1,6 @@
 //! The kernel plane as the daemon sees it: loading, tags, invocations, policies, rings.
 
+pub mod adopt;
 mod armed;
 pub mod blocked;
 pub mod btf;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS, Counter};
+use agentguard_common::enrolment::Enrolment;
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, bail};
@@ -24,8 +26,8 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
 use mapped::Mapped;
 use pins::Pins;
-pub use programs::Report;
 use programs::{Plan, When};
+pub use programs::{Report, cgroup_directory};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tables::Tables;
@@ -66,6 +68,7 @@ pub struct Kernel {
     arena: Mapped<u32>,
     control: Mapped<Control>,
     tables: Tables,
+    enrolment: Mapped<Enrolment>,
     armed: armed::Armed,
 }
 
@@ -138,6 +141,7 @@ impl Kernel {
         let policies = Mapped::new(fd("POLICIES")?, MAX_POLICIES as usize)?;
         let arena = Mapped::new(fd("ARENA")?, ARENA_WORDS as usize)?;
         let control = Mapped::new(fd("CONTROL")?, 1)?;
+        let enrolment = Mapped::new(fd("ENROLMENT")?, 1)?;
         let btf = aya::Btf::from_sys_fs()?;
         let mut kernel = Self {
             pins,
@@ -150,6 +154,7 @@ impl Kernel {
             arena,
             control,
             tables: Tables::default(),
+            enrolment,
             armed: armed::Armed::default(),
         };
         if level == Level::Compat && !kernel.adopted() {

@@ -40,6 +40,10 @@ pub(super) const SHARED: &[&str] = &[
     "DENIALS",
     "EVENTS",
     "COUNTERS",
+    "ENROLMENT",
+    "SELECTORS",
+    "ORPHANS",
+    "TASK_ENROLLED",
 ];
 
 /// The pinned objects of one level, and the lock that keeps a second daemon off them.

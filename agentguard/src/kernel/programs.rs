@@ -1,6 +1,7 @@
 //! The programs of the kernel plane: what each attaches to, at which level, and what the verifier makes of it.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -82,6 +83,7 @@ const LSM: &[(&str, &str)] = &[
     ("sem_made", "sem_alloc_security"),
     ("sem_freed", "sem_free_security"),
     ("ipc_permission", "ipc_permission"),
+    ("exec_enrolled", "bprm_creds_for_exec"),
 ];
 /// LSM programs for hooks that only newer kernels have; older ones go through another hook above.
 const LSM_NEWER: &[(&str, &str)] = &[
@@ -110,6 +112,8 @@ pub(super) const TRACEPOINTS: &[(&str, &str)] =
 /// Tracepoints of level `compat`, for what LSM programs see at the other.
 const COMPAT_TRACEPOINTS: &[(&str, &str)] =
     &[("executed", "sched_process_exec"), ("refused_call", "sys_exit")];
+/// The tracepoint that tells of a task moved to another cgroup: attached only while one is selected.
+const MOVED: (&str, &str) = ("moved", "cgroup_attach_task");
 /// Programs on the root cgroup.
 const CGROUP: &[&str] = &[
     "cgroup_egress",
@@ -213,9 +217,16 @@ impl Plan {
             }
             Level::Compat => all.extend(COMPAT_TRACEPOINTS.iter().map(plan)),
         }
+        all.push(Self::moved());
+        all.push(Self { attached: When::Used, ..plan(&("adopt_tasks", "task")) });
         all.extend(CGROUP.iter().map(|name| plan(&(name, ""))));
         all.push(Self { attached: When::Used, ..plan(&("census", "task")) });
         all
+    }
+
+    /// The program that tells of a task moved to another cgroup.
+    pub(super) const fn moved() -> Self {
+        Self { name: MOVED.0, place: MOVED.1, attached: When::Used }
     }
 
     /// Whether the level works without it.
@@ -285,11 +296,16 @@ impl Plan {
 }
 
 /// The cgroup v2 mount point, also beside v1 hierarchies.
+///
+/// # Errors
+/// When there is none.
+pub fn cgroup_directory() -> Result<&'static Path> {
+    let candidates = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let found = candidates.into_iter().find(|path| path.join("cgroup.controllers").exists());
+    found.context("no cgroup v2 hierarchy is mounted; hint: mount -t cgroup2 none /sys/fs/cgroup")
+}
+
 fn cgroup_root() -> Result<File> {
-    for path in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
-        if std::path::Path::new(path).join("cgroup.controllers").exists() {
-            return File::open(path).with_context(|| path.to_owned());
-        }
-    }
-    bail!("no cgroup v2 hierarchy is mounted; hint: mount -t cgroup2 none /sys/fs/cgroup")
+    let path = cgroup_directory()?;
+    File::open(path).with_context(|| path.display().to_string())
 }

@@ -67,6 +67,12 @@ pub(super) async fn serve(daemon: Arc<Daemon>, config: &Config, ready: impl FnOn
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ephemeral = config.ephemeral;
     tokio::spawn(daemon.clone().disarm_when_quiet());
+    let watcher = daemon.clone();
+    tokio::spawn(async move {
+        if let Err(e) = watcher.watch_directories().await {
+            tracing::error!("{e:#}");
+        }
+    });
     ready();
     let graceful = GracefulShutdown::new();
     let connections = Connections::default();

@@ -18,6 +18,7 @@ use super::routes;
         routes::start,
         routes::show,
         routes::extend,
+        routes::adopt,
         routes::revoke,
         routes::explain,
         routes::follow,

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::super::Daemon;
 use super::super::api::{
-    Explain, Explained, Extend, Extended, Listed, Problem, Push, Pushed, Revoke, Revoked, Rollback, Start,
-    Started, Status, VersionListed, VersionShown,
+    Adopt, Adopted, Explain, Explained, Extend, Extended, Listed, Problem, Push, Pushed, Revoke, Revoked,
+    Rollback, Start, Started, Status, VersionListed, VersionShown,
 };
 use super::super::registry::Invocation;
 use super::peer::Peer;
@@ -34,6 +34,7 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("post", "/v1/invocations"),
     ("get", "/v1/invocations/{id}"),
     ("post", "/v1/invocations/{id}/extend"),
+    ("post", "/v1/adopt"),
     ("post", "/v1/revoke"),
     ("post", "/v1/explain"),
     ("get", "/v1/events"),
@@ -57,6 +58,7 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/invocations", get(list).post(start))
         .route("/v1/invocations/{id}", get(show))
         .route("/v1/invocations/{id}/extend", post(extend))
+        .route("/v1/adopt", post(adopt))
         .route("/v1/revoke", post(revoke))
         .route("/v1/explain", post(explain))
         .route("/v1/events", get(follow))
@@ -167,9 +169,7 @@ pub(super) async fn start(
     Extension(peer): Extension<Peer>,
     Sent(request): Sent<Start>,
 ) -> Answer<Started> {
-    let Some(caller) = peer.caller(&daemon) else {
-        return Err(refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified", None));
-    };
+    let caller = peer.caller(&daemon).ok_or_else(unknown_caller)?;
     let work = daemon.clone();
     match blocking(move || work.start(&request, &caller)).await? {
         Ok(started) => Ok(Json(started)),
@@ -178,6 +178,24 @@ pub(super) async fn start(
             Err((StatusCode::UNPROCESSABLE_ENTITY, Json(problem)))
         }
     }
+}
+
+/// Makes what runs already, or comes to a cgroup, an agent run.
+#[utoipa::path(post, path = "/v1/adopt", request_body = Adopt, responses(
+    (status = 200, body = Adopted), (status = 403, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn adopt(
+    Shared(daemon): Shared<Arc<Daemon>>,
+    Extension(peer): Extension<Peer>,
+    Sent(request): Sent<Adopt>,
+) -> Answer<Adopted> {
+    operator(&daemon, &peer, "adopt")?;
+    let caller = peer.caller(&daemon).ok_or_else(unknown_caller)?;
+    let adopted = blocking(move || daemon.attach(&request, &caller)).await?;
+    adopted.map(Json).map_err(|problem| (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)))
+}
+
+fn unknown_caller() -> Refusal {
+    refusal(StatusCode::FORBIDDEN, "the caller's process could not be identified", None)
 }
 
 fn listed(kernel: &Kernel, i: &Invocation) -> Listed {
@@ -200,6 +218,7 @@ fn listed(kernel: &Kernel, i: &Invocation) -> Listed {
         state: i.state.name().into(),
         pid: facts.pid,
         uid: facts.uid,
+        cgroup: facts.cgroup.as_ref().map(|cgroup| cgroup.path.clone()),
         tasks: slot.tasks,
         denied: slot.denied,
         events: slot.next_seq,

@@ -51,6 +51,7 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
             latest_ns: u64::MAX,
             pid: 1,
             uid: 0,
+            cgroup: None,
             source: Arc::new(source),
         },
         chain: Arc::new(Chain(vec![own(), own()])),
@@ -59,6 +60,7 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
         seen: Seen::default(),
         gaps: Seen::default(),
         untraced: 0,
+        selects: false,
     }
 });
 

@@ -30,7 +30,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When the state database or the event log can't be read. Nothing is detached then: what was enforced still is.
-    pub(super) fn adopt(self: &Arc<Self>, log: &Path) -> Result<()> {
+    pub(super) fn take_over(self: &Arc<Self>, log: &Path) -> Result<()> {
         let logged = self.logged(log).context("reading the end of the event log")?;
         let kept = self.store.unfinished()?;
         let mut found = Found::default();
@@ -51,13 +51,14 @@ impl Daemon {
             }
         }
         self.store.prune()?;
+        self.take_over_selectors(&found.adopted)?;
         if found.adopted.is_empty() && strangers == 0 {
             return Ok(());
         }
         let mut record = Record { level: self.level.name().into(), ..Record::default() };
         record.detail.insert("invocations".into(), json!(found.adopted.len()));
         record.detail.insert("unknown".into(), json!(strangers));
-        self.note(record, "adopt");
+        self.note(record, "takeover");
         self.finish_pushes()?;
         self.look_after_counts();
         for tag in found.adopted {
@@ -118,6 +119,7 @@ impl Daemon {
         };
         let chain = catalogue::chain(parent.map(|parent| &*parent.chain), own);
         let state = State::named(&kept.state).unwrap_or(State::Active);
+        let selects = facts.cgroup.is_some();
         let seen = logged.get(&id).cloned().unwrap_or_default();
         registry.insert(Invocation {
             id,
@@ -129,6 +131,7 @@ impl Daemon {
             seen,
             gaps: Seen::default(),
             untraced: 0,
+            selects,
         });
         found.adopted.push(tag);
         Ok(())

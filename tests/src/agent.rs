@@ -100,7 +100,15 @@ impl Running {
     /// The invocation's id, once it has one.
     #[must_use]
     pub fn invocation(&self) -> String {
-        tail::until(&self.capture.stderr, "invocation id", announced)
+        let [id] = self.invocations();
+        id
+    }
+
+    /// The ids of so many runs, one inside the other, once they have them; the outermost first.
+    #[must_use]
+    pub fn invocations<const COUNT: usize>(&self) -> [String; COUNT] {
+        let what = format!("{COUNT} invocation ids");
+        tail::until(&self.capture.stderr, &what, |text| announced(text).try_into().ok())
     }
 
     /// Waits for the end.
@@ -119,12 +127,16 @@ impl Finished {
     #[track_caller]
     #[must_use]
     pub fn invocation(&self) -> String {
-        announced(&self.stderr).unwrap_or_else(|| panic!("no invocation was announced\n{self}"))
+        let mut announced = announced(&self.stderr);
+        assert!(!announced.is_empty(), "no invocation was announced\n{self}");
+        announced.swap_remove(0)
     }
 }
 
-/// The id in `agentguard: invocation ID level LEVEL policy NAME`.
-fn announced(stderr: &str) -> Option<String> {
-    let line = stderr.lines().find_map(|l| l.strip_prefix("agentguard: invocation "))?;
-    line.split_once(' ').map(|(id, _)| id.to_owned())
+/// The ids in lines `agentguard: invocation ID level LEVEL policy NAME`.
+#[must_use]
+pub fn announced(stderr: &str) -> Vec<String> {
+    let whole = stderr.split_inclusive('\n').filter(|line| line.ends_with('\n')); // one is perhaps being written
+    let lines = whole.filter_map(|line| line.strip_prefix("agentguard: invocation "));
+    lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }

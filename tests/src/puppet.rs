@@ -77,16 +77,11 @@ impl Agent<'_> {
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn nested_puppet(self, command: &[&str]) -> (Puppet, Vec<String>) {
+    pub fn nested_puppet(self, command: &[&str]) -> (Puppet, [String; 2]) {
         let whole = [command, &["--", PYTHON, "-c", SCRIPT]].concat();
         let mut running = self.spawn_on(Stdio::piped(), &whole);
         let input = running.process.child().stdin.take().expect("a pipe");
-        let ids = tail::until(&running.capture.stderr, "two invocations", |text| {
-            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            let lines = whole.filter_map(|line| line.strip_prefix("agentguard: invocation "));
-            let ids: Vec<_> = lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
-            Some(ids).filter(|ids| ids.len() == 2)
-        });
+        let ids: [String; 2] = running.invocations();
         (Puppet { running, input, asked: 0 }, ids)
     }
 }

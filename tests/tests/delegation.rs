@@ -2,9 +2,10 @@
 
 use std::process::Stdio;
 
+use agentguard_tests::agent::announced;
 use agentguard_tests::events::Event;
 use agentguard_tests::site::binary;
-use agentguard_tests::{Policy, Site, tail};
+use agentguard_tests::{Policy, Site};
 
 /// A policy under which an agent may start others, and read and write what `files` say.
 fn policy(site: &Site, name: &str, files: &str, rest: &str) -> Policy {
@@ -29,13 +30,6 @@ fn run(site: &Site, policy: &str, options: &str) -> String {
 
 fn rule(access: &str, path: &str) -> String {
     format!("    - allow: [{access}]\n      paths: [\"{path}\"]\n")
-}
-
-/// The invocations announced in what a chain of runs printed, the outermost first.
-fn announced(text: &str) -> Vec<String> {
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n')); // one is perhaps being written
-    let lines = whole.filter_map(|line| line.strip_prefix("agentguard: invocation "));
-    lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 #[test]
@@ -127,9 +121,7 @@ fn revoking_an_agent_revokes_whom_it_started() {
     let script = format!("{inner} /usr/bin/sleep 100000 & wait");
     let outer = site.agent(&policy).options(&["--agent", "outer"]);
     let running = outer.spawn_on(Stdio::piped(), &["/usr/bin/bash", "-c", &script]);
-    let ids = tail::until(&running.capture.stderr, "two invocations", |text| {
-        Some(announced(text)).filter(|ids| ids.len() == 2)
-    });
+    let ids: [String; 2] = running.invocations();
     let done = site.call(&["revoke", "--kill", &ids[0]]).success();
     let revoked: Vec<_> = done.stdout.lines().filter_map(|l| l.strip_prefix("revoked ")).collect();
     assert_eq!(revoked, ids, "{done}");

@@ -8,14 +8,15 @@ use super::output::say;
 use super::{Selector, client};
 use crate::daemon::api::{Listed, Revoke, Revoked};
 
-pub(super) fn ps(socket: &Path, json: bool) -> Result<()> {
-    let all: Vec<Listed> = client::call(socket, "/v1/invocations", None::<&()>)?;
+pub(super) fn ps(socket: &Path, orphaned: bool, json: bool) -> Result<()> {
+    let path = if orphaned { "/v1/invocations?orphaned=true" } else { "/v1/invocations" };
+    let all: Vec<Listed> = client::call(socket, path, None::<&()>)?;
     if json {
         say!("{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
     say!(
-        "{:<36} {:<16} {:<14} {:<18} {:<7} {:<8} {:>7} {:>5} {:>6} {:>8}",
+        "{:<36} {:<16} {:<14} {:<18} {:<7} {:<8} {:>7} {:>5} {:>6} {:>8}{}",
         "INVOCATION",
         "AGENT",
         "PRINCIPAL",
@@ -25,12 +26,15 @@ pub(super) fn ps(socket: &Path, json: bool) -> Result<()> {
         "PID",
         "TASKS",
         "DENIED",
-        "EXPIRES"
+        "EXPIRES",
+        if orphaned { "  WHY" } else { "" }
     )?;
     for i in all {
+        let why: Vec<_> = i.orphaned.iter().map(|why| why.name()).collect();
+        let why = if orphaned { format!("  {}", why.join(", ")) } else { String::new() };
         let expires = i.expires_in_s.map_or_else(|| "never".into(), |s| format!("{s}s"));
         say!(
-            "{:<36} {:<16} {:<14} {:<18} {:<7} {:<8} {:>7} {:>5} {:>6} {expires:>8}",
+            "{:<36} {:<16} {:<14} {:<18} {:<7} {:<8} {:>7} {:>5} {:>6} {expires:>8}{why}",
             i.invocation,
             i.agent,
             i.principal,

@@ -39,6 +39,10 @@ enum Command {
     Daemon(Daemon),
     /// List invocations.
     Ps {
+        /// Only those with processes that nobody answers for any more, and why: who started them is gone, or their time is
+        /// over.
+        #[arg(long)]
+        orphaned: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -215,7 +219,7 @@ fn execute(cli: Cli) -> Result<()> {
             };
             crate::daemon::run(&config, || ready(daemon.ready_fd))
         }
-        Command::Ps { json } => list::ps(&cli.places.socket, json),
+        Command::Ps { orphaned, json } => list::ps(&cli.places.socket, orphaned, json),
         Command::Revoke(revoke) => list::revoke(&cli.places.socket, revoke),
         Command::Extend { invocation, ttl } => authority::extend(&cli.places.socket, &invocation, &ttl),
         Command::Whoami { json } => authority::whoami(&cli.places.socket, json),

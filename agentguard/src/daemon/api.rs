@@ -1,7 +1,7 @@
 //! What crosses the control socket: HTTP/1.1 with JSON bodies, NDJSON for streams.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::event::record::Step;
 use crate::kernel::Level;
@@ -67,6 +67,60 @@ pub struct Adopted {
     pub tasks: u64,
 }
 
+/// Why nobody answers for an invocation any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Orphaned {
+    /// The principal was a user of this machine, and is not any more.
+    PrincipalGone,
+    /// The process that started the run has ended.
+    LauncherGone,
+    /// The leader of the session that the run was started in has ended.
+    SessionGone,
+    /// The invocation that handed authority on has no process left.
+    ParentGone,
+    /// The process that the run began with has ended, and others live on.
+    RunEnded,
+    /// Its time is over, and processes live on.
+    Expired,
+}
+
+impl Orphaned {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 6] = [
+        Self::PrincipalGone,
+        Self::LauncherGone,
+        Self::SessionGone,
+        Self::ParentGone,
+        Self::RunEnded,
+        Self::Expired,
+    ];
+
+    /// The name used everywhere.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PrincipalGone => "principal-gone",
+            Self::LauncherGone => "launcher-gone",
+            Self::SessionGone => "session-gone",
+            Self::ParentGone => "parent-gone",
+            Self::RunEnded => "run-ended",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Which invocations to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// Only those with processes that nobody answers for any more, with the reasons.
+    #[serde(default)]
+    #[param(required = false)]
+    pub orphaned: bool,
+}
+
 /// An invocation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
@@ -100,6 +154,9 @@ pub struct Listed {
     pub lost: u64,
     /// Seconds left; absent when it never expires.
     pub expires_in_s: Option<u64>,
+    /// Why nobody answers for it any more. Only said where that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphaned: Vec<Orphaned>,
 }
 
 /// Takes authority away: exactly one selector.

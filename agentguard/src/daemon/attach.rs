@@ -44,6 +44,15 @@ impl Target {
         }
     }
 
+    /// The process that the run begins with.
+    pub(super) const fn process(&self, caller: &Caller) -> Option<u32> {
+        match self {
+            Self::Caller => Some(caller.pid),
+            Self::Tree(pid) => Some(*pid),
+            Self::Cgroup(_) => None,
+        }
+    }
+
     pub(super) fn cgroup(&self) -> Option<Cgroup> {
         match self {
             Self::Cgroup(cgroup) => Some(cgroup.clone()),

@@ -8,6 +8,7 @@ mod guard;
 mod kill;
 mod ledger;
 mod life;
+pub mod owner;
 mod policies;
 mod recorder;
 pub mod registry;

@@ -7,6 +7,7 @@ use agentguard_common::invocation::Tag;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::owner::Owner;
 use super::seen::Seen;
 use crate::event::record::{Record, Step};
 use crate::kernel::Level;
@@ -63,6 +64,8 @@ pub struct Facts {
     pub uid: u32,
     #[serde(default)]
     pub cgroup: Option<Cgroup>,
+    #[serde(default)]
+    pub owner: Owner,
     pub source: Arc<Source>,
 }
 

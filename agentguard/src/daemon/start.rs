@@ -11,6 +11,7 @@ use super::Daemon;
 use super::api::{Problem, Start, Started};
 use super::attach::Target;
 use super::catalogue::{self, Chain};
+use super::owner::Owner;
 use super::registry::{Facts, Invocation, Registry, Source, State};
 use super::seen::Seen;
 use super::store::Kept;
@@ -217,6 +218,7 @@ impl Daemon {
         });
         let facts = Facts {
             agent: start.agent.clone(),
+            owner: Owner::of(target.process(caller), &principal),
             principal,
             task: if start.task.is_empty() {
                 parent.map_or_else(String::new, |p| p.facts.task.clone())
@@ -232,7 +234,7 @@ impl Daemon {
             started_ns: now,
             expires_ns: after(ttl),
             latest_ns: after(own.policy().max_ttl.or(most)),
-            pid: if let Target::Tree(pid) = target { *pid } else { caller.pid },
+            pid: target.process(caller).unwrap_or(caller.pid),
             uid: caller.uid,
             cgroup: target.cgroup(),
             source: source.clone(),

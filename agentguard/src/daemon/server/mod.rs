@@ -3,6 +3,7 @@
 mod limits;
 mod openapi;
 mod peer;
+mod request;
 mod routes;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, State as Shared};
+use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,10 +15,12 @@ use uuid::Uuid;
 use super::super::Daemon;
 use super::super::api::{
     Adopt, Adopted, Explain, Explained, Extend, Extended, Listed, Problem, Push, Pushed, Revoke, Revoked,
-    Rollback, Start, Started, Status, VersionListed, VersionShown,
+    Rollback, Start, Started, Status, VersionListed, VersionShown, Which,
 };
+use super::super::owner::{self, Doubt};
 use super::super::registry::Invocation;
 use super::peer::Peer;
+use super::request::{Asked, Sent};
 use super::{BODY_LIMIT, Refusal, refusal};
 use crate::kernel::Kernel;
 
@@ -79,24 +80,6 @@ pub(super) fn router(daemon: Arc<Daemon>) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(daemon)
-}
-
-/// A JSON body, whose mistakes are answered as every other refusal is.
-pub(super) struct Sent<T>(T);
-
-impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Sent<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(misread(&rejection)),
-        }
-    }
-}
-
-fn misread(rejection: &JsonRejection) -> Refusal {
-    refusal(rejection.status(), rejection.body_text(), Some("GET /openapi.json describes the body"))
 }
 
 fn operator(daemon: &Daemon, peer: &Peer, what: &str) -> Result<u32, Refusal> {
@@ -225,22 +208,37 @@ fn listed(kernel: &Kernel, i: &Invocation) -> Listed {
         lost: slot.lost,
         expires_in_s: (facts.expires_ns != u64::MAX)
             .then(|| facts.expires_ns.saturating_sub(now) / 1_000_000_000),
+        orphaned: Vec::new(),
     }
 }
 
 /// What runs, and what ended lately. Others than operators see what they started themselves.
-#[utoipa::path(get, path = "/v1/invocations", responses((status = 200, body = Vec<Listed>)))]
+#[utoipa::path(get, path = "/v1/invocations", params(Which), responses(
+    (status = 200, body = Vec<Listed>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     Shared(daemon): Shared<Arc<Daemon>>,
     Extension(peer): Extension<Peer>,
-) -> Json<Vec<Listed>> {
-    let everything = peer.is_operator(&daemon);
-    let kernel = daemon.kernel();
-    let registry = daemon.registry();
-    let visible = registry.all().filter(|i| everything || Some(i.facts.uid) == peer.uid());
-    let mut all: Vec<_> = visible.map(|i| listed(&kernel, i)).collect();
-    all.sort_by(|a, b| a.invocation.cmp(&b.invocation));
-    Json(all)
+    Asked(which): Asked<Which>,
+) -> Answer<Vec<Listed>> {
+    let work = move || {
+        let everything = peer.is_operator(&daemon);
+        let visible = |i: &&Invocation| everything || Some(i.facts.uid) == peer.uid();
+        let kernel = daemon.kernel();
+        let registry = daemon.registry();
+        let seen = registry.all().filter(visible);
+        let mut all: Vec<_> = if which.orphaned {
+            let doubts: Vec<_> =
+                seen.map(|i| (listed(&kernel, i), Doubt::about(&kernel, &registry, i))).collect();
+            drop((registry, kernel));
+            let orphans = owner::orphaned(doubts).into_iter();
+            orphans.map(|(listed, orphaned)| Listed { orphaned, ..listed }).collect()
+        } else {
+            seen.map(|i| listed(&kernel, i)).collect()
+        };
+        all.sort_by(|a, b| a.invocation.cmp(&b.invocation));
+        all
+    };
+    blocking(work).await.map(Json)
 }
 
 #[utoipa::path(get, path = "/v1/invocations/{id}", params(("id" = String, Path)), responses(

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use agentguard::daemon::owner::Owner;
 use agentguard::daemon::registry::{Facts, Invocation, Source, State};
 use agentguard::daemon::seen::Seen;
 use agentguard::event::record::Record;
@@ -52,6 +53,7 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
             pid: 1,
             uid: 0,
             cgroup: None,
+            owner: Owner::default(),
             source: Arc::new(source),
         },
         chain: Arc::new(Chain(vec![own(), own()])),

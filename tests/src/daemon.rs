@@ -133,13 +133,12 @@ impl KernelObjects {
     /// After the deadline, with what is left.
     pub fn await_gone(&self) {
         let give_up = Instant::now() + deadline();
-        loop {
-            let left: Vec<_> = self.0.iter().filter(|(kind, id)| exists(*kind, *id)).collect();
-            if left.is_empty() {
-                return;
+        for (kind, id) in &self.0 {
+            while exists(*kind, *id) {
+                let left = || self.0.iter().filter(|(kind, id)| exists(*kind, *id)).collect::<Vec<_>>();
+                assert!(Instant::now() < give_up, "left in the kernel: {:?} of {KINDS:?}", left());
+                std::thread::sleep(Duration::from_millis(5)); // the kernel tells nobody when it frees them
             }
-            assert!(Instant::now() < give_up, "left in the kernel: {left:?} of {KINDS:?}");
-            std::thread::sleep(Duration::from_millis(1)); // the kernel tells nobody when it frees them
         }
     }
 }

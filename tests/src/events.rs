@@ -21,8 +21,8 @@ pub struct Log {
 pub struct Event(pub Value);
 
 impl Log {
-    pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path, start: 0 }
+    pub(crate) const fn new(path: PathBuf, start: u64) -> Self {
+        Self { path, start }
     }
 
     /// The log from its present end on. Where hundreds of agents write to one, reading all of it for each takes longer than

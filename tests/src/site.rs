@@ -16,6 +16,8 @@ use crate::process::Finished;
 
 /// Where the shipped policies allow nothing by themselves; `/tmp` is open to agents.
 const PARENT: &str = "/var/tmp";
+/// The event log in a home.
+const EVENTS: &str = "events.jsonl";
 /// The BPF file system.
 const PINS: &str = "/sys/fs/bpf";
 
@@ -25,6 +27,8 @@ pub struct Site {
     dir: TempDir,
     /// Where the control socket and the event log are.
     home: PathBuf,
+    /// How long the event log was when the test began.
+    log_start: u64,
 }
 
 impl Drop for Site {
@@ -35,8 +39,25 @@ impl Drop for Site {
     }
 }
 
-/// The daemon that [`Site::served`] sites share.
+/// Names the home of a daemon that [`Site::served`] sites of several programs share (`agentguard-served`).
+pub const SERVED: &str = "AGENTGUARD_SERVED";
+
+/// The daemon that [`Site::served`] sites of one program share.
 static SHARED: Mutex<Option<(Site, Daemon)>> = Mutex::new(None);
+
+/// The home of the daemon that the sites of this program share, which the first of them starts.
+fn shared_home() -> PathBuf {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (server, _) = shared.get_or_insert_with(|| {
+        let site = Site::new();
+        let daemon = site.daemon();
+        // SAFETY: registers a function without arguments that lives as long as the program.
+        let registered = unsafe { libc::atexit(stop_shared) };
+        assert_eq!(registered, 0, "atexit");
+        (site, daemon)
+    });
+    server.home.clone()
+}
 
 /// Runs after the last test. A panic ends the program with a signal, which whoever runs the tests sees.
 extern "C" fn stop_shared() {
@@ -90,27 +111,21 @@ impl Site {
             std::fs::create_dir(dir.path().join(name)).expect("mkdir");
             open(&dir.path().join(name), 0o777);
         }
-        Self { home: dir.path().to_owned(), dir }
+        Self { home: dir.path().to_owned(), dir, log_start: 0 }
     }
 
-    /// A site of its own whose control socket and event log are those of one daemon for all such tests of the program:
-    /// loading its programs takes a guest many seconds. Whatever it records is known by invocation.
+    /// A site of its own whose control socket and event log are those of one daemon for all such tests, of the program or
+    /// of all programs that `agentguard-served` runs: loading its programs takes a guest many seconds. Whatever it records
+    /// is known by invocation.
     ///
     /// # Panics
     /// If the daemon does not start.
     #[must_use]
     pub fn served() -> Self {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let (server, _) = shared.get_or_insert_with(|| {
-            let site = Self::new();
-            let daemon = site.daemon();
-            // SAFETY: registers a function without arguments that lives as long as the program.
-            let registered = unsafe { libc::atexit(stop_shared) };
-            assert_eq!(registered, 0, "atexit");
-            (site, daemon)
-        });
+        let home = std::env::var_os(SERVED).map_or_else(shared_home, PathBuf::from);
+        let log_start = std::fs::metadata(home.join(EVENTS)).map_or(0, |data| data.len());
         let mut site = Self::new();
-        site.home.clone_from(&server.home);
+        (site.home, site.log_start) = (home, log_start);
         site
     }
 
@@ -140,10 +155,10 @@ impl Site {
         Policy::write(&self.path(&format!("{name}.yaml")), name, files, rest)
     }
 
-    /// The event log.
+    /// The event log from where the test began.
     #[must_use]
     pub fn log(&self) -> Log {
-        Log::new(self.event_log())
+        Log::new(self.event_log(), self.log_start)
     }
 
     #[must_use]
@@ -153,7 +168,7 @@ impl Site {
 
     #[must_use]
     pub fn event_log(&self) -> PathBuf {
-        self.home.join("events.jsonl")
+        self.home.join(EVENTS)
     }
 
     /// Where the daemon pins what outlives it.

@@ -28,8 +28,7 @@ fn nothing_is_left_after_sigint() {
 
 #[test]
 fn a_second_daemon_on_the_same_socket_is_refused() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let second = site.call(&["daemon", "--level", Level::expected().name()]).failure();
     assert!(second.stderr.contains("another daemon listens there"), "{second}");
     assert!(site.call(&["ps"]).success().stdout.starts_with("INVOCATION"));
@@ -157,8 +156,7 @@ fn every_program_loads_by_itself() {
 
 #[test]
 fn agents_administer_nobody() {
-    let site = Site::new();
-    let _daemon = site.daemon();
+    let site = Site::served();
     let (program, socket) = (binary().display().to_string(), site.socket().display().to_string());
     let files = format!("    - allow: [read, exec]\n      paths: [\"{program}\"]\n");
     let policy = site.policy("curious", &files, "");

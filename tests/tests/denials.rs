@@ -44,8 +44,7 @@ fn file_policy(site: &Site) -> Policy {
 
 #[test]
 fn a_private_key_is_not_readable() {
-    let site = Site::new();
-    let daemon = site.daemon();
+    let site = Site::served();
     let key = site.file("home/.ssh/id_ed25519", "secret");
     let policy = file_policy(&site);
     let script = attempts(&[("key", &format!("print(open('{key}').read())"))]);
@@ -54,7 +53,6 @@ fn a_private_key_is_not_readable() {
     event.by_rule(&policy, "# keys");
     assert_eq!(event.text("/rule/reason"), "keys are not for agents");
     assert_eq!(event.0["access"], serde_json::json!(["read"]));
-    daemon.stop(&site, libc::SIGTERM);
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::vm::{self, Kernel};
 /// What one guest may take.
 const GUEST_LIMIT: Duration = Duration::from_secs(3600);
 
+/// Files whose tests want no daemon, or one of their own. In a guest all others share one (`agentguard-served`).
+const UNSERVED: [&str; 6] = ["corpus", "daemon", "demo", "faults", "policy", "survival"];
+
 /// Counts over all test binaries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -112,39 +115,75 @@ pub(crate) fn native(binary: &std::path::Path, only: Option<&str>) -> Result<Run
 }
 
 /// The compiled integration tests, which the guests run too.
-fn integration_binaries(only: Option<&str>) -> Result<Vec<PathBuf>> {
-    let mut command = cargo_test(only);
-    let output = command
-        .args(["--no-run", "--message-format", "json"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo test --no-run")?;
-    ensure!(output.status.success(), "the tests do not compile");
-    let mut binaries = Vec::new();
-    for line in output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-        let message: serde_json::Value = serde_json::from_slice(line).context("message of cargo")?;
+#[derive(Default)]
+struct Binaries {
+    /// Of files whose tests share a daemon, and of the others.
+    served: Vec<PathBuf>,
+    unserved: Vec<PathBuf>,
+    /// `agentguard-served`.
+    server: PathBuf,
+}
+
+impl Binaries {
+    /// Builds them: all, or those of one file.
+    fn build(only: Option<&str>) -> Result<Self> {
+        let mut command = cargo_test(only);
+        let output = command
+            .args(["--no-run", "--message-format", "json"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("starting cargo test --no-run")?;
+        ensure!(output.status.success(), "the tests do not compile");
+        let mut binaries = Self::default();
+        for line in output.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            binaries.take(&serde_json::from_slice(line).context("message of cargo")?);
+        }
+        let built = !binaries.served.is_empty() || !binaries.unserved.is_empty();
+        ensure!(built && binaries.server.is_file(), "no integration tests were built");
+        Ok(binaries)
+    }
+
+    fn take(&mut self, message: &serde_json::Value) {
         let target = &message["target"];
-        let integration = target["kind"][0] == "test"
-            && target["src_path"].as_str().is_some_and(|p| p.contains("/tests/tests/"));
-        if let Some(path) = message["executable"].as_str().filter(|_| integration) {
-            binaries.push(PathBuf::from(path));
+        let Some(path) = message["executable"].as_str().map(PathBuf::from) else { return };
+        let (kind, name) = (&target["kind"][0], target["name"].as_str().unwrap_or_default());
+        let integration = target["src_path"].as_str().is_some_and(|p| p.contains("/tests/tests/"));
+        if kind == "test" && integration {
+            let list = if UNSERVED.contains(&name) { &mut self.unserved } else { &mut self.served };
+            list.push(path);
+        } else if kind == "bin" && name == "agentguard-served" && message["profile"]["test"] == false {
+            self.server = path;
         }
     }
-    ensure!(!binaries.is_empty(), "no integration tests were built");
-    Ok(binaries)
+
+    /// A script that runs them all, and fails if one does.
+    fn script(&self, binary: &std::path::Path, filter: &str) -> String {
+        let run = |tests: &[PathBuf]| {
+            let line = |test: &PathBuf| format!("{} --test-threads=1 {filter} || status=1\n", test.display());
+            tests.iter().map(line).collect::<String>()
+        };
+        let mut script =
+            format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
+        if !self.served.is_empty() {
+            let tests = run(&self.served);
+            script.push_str(&format!(
+                "served() {{\nlocal status=0\n{tests}return $status\n}}\nexport -f served\n"
+            ));
+            script.push_str(&format!("{} bash -c served || status=1\n", self.server.display()));
+        }
+        script.push_str(&run(&self.unserved));
+        script.push_str("exit $status\n");
+        script
+    }
 }
 
 /// The integration tests in a guest, at level lsm.
 pub(crate) fn guest(kernel: &Kernel, binary: &std::path::Path, filter: &str) -> Result<Run> {
-    run(kernel, binary, &integration_binaries(None)?, filter)
+    run(kernel, binary, &Binaries::build(None)?, filter)
 }
 
-fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &str) -> Result<Run> {
-    let mut script = format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
-    for test in tests {
-        script.push_str(&format!("{} --test-threads=1 {filter} || status=1\n", test.display()));
-    }
-    script.push_str("exit $status\n");
+fn run(kernel: &Kernel, binary: &std::path::Path, tests: &Binaries, filter: &str) -> Result<Run> {
+    let script = tests.script(binary, filter);
     let outcome = vm::run(kernel, &script, GUEST_LIMIT, vm::Clock::Time)?;
     let mut run = Run::new(attacks::title("lsm", &kernel.release));
     outcome.output.lines().for_each(|line| run.take(line));
@@ -156,7 +195,7 @@ fn run(kernel: &Kernel, binary: &std::path::Path, tests: &[PathBuf], filter: &st
 
 /// The integration tests in a guest of each series, side by side. In the order of [`vm::SERIES`].
 fn guests(binary: &std::path::Path, only: Option<&str>) -> Result<Vec<Result<Run>>> {
-    let tests = integration_binaries(only)?;
+    let tests = Binaries::build(only)?;
     let run = |series| crate::guest_kernel(series).and_then(|kernel| run(&kernel, binary, &tests, ""));
     std::thread::scope(|scope| {
         let run = &run;

@@ -1,4 +1,4 @@
-//! The trial that shows whether another task can run while a tracepoint program does.
+//! The trial that shows whether another task can run while a kernel program does.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

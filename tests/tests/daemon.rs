@@ -1,9 +1,9 @@
 //! The daemon's life: it starts for one run or for many, says what the machine can do, and leaves nothing behind.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use agentguard_tests::daemon::{KernelObjects, assert_nothing_left};
-use agentguard_tests::level::skipped_unless;
+use agentguard_tests::level::{skip, skipped_unless};
 use agentguard_tests::site::binary;
 use agentguard_tests::{Level, Site};
 
@@ -139,6 +139,48 @@ fn level_compat_is_refused_where_a_fork_could_be_missed() {
     let preempted = run.stderr.contains("lets other tasks run while a tracepoint program does");
     assert!(preempted || run.stderr.contains("loading cgroup_"), "{run}");
     assert!(!preempted || run.stderr.contains("hint: level lsm"), "{run}");
+}
+
+/// The preemption model of this kernel, changed until this is dropped.
+struct Preemption(String);
+
+impl Preemption {
+    const FILE: &str = "/sys/kernel/debug/sched/preempt";
+
+    /// Lets tasks interrupt each other anywhere in the kernel. `None` where that can't be changed while it runs.
+    fn full() -> Option<Self> {
+        let mounted = std::path::Path::new(Self::FILE).exists()
+            || Command::new("mount").args(["-t", "debugfs", "none", "/sys/kernel/debug"]).status().is_ok();
+        let models = std::fs::read_to_string(Self::FILE).ok().filter(|_| mounted)?;
+        let before = models.split(['(', ')']).nth(1)?.to_owned();
+        std::fs::write(Self::FILE, "full").ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Preemption {
+    fn drop(&mut self) {
+        std::fs::write(Self::FILE, &self.0).expect("the preemption model it had");
+    }
+}
+
+#[test]
+fn level_lsm_is_refused_where_an_identity_could_be_overlooked() {
+    let name = "level_lsm_is_refused_where_an_identity_could_be_overlooked";
+    if skipped_unless(Level::Lsm, name, "level lsm is not in force here") {
+        return;
+    }
+    let Some(_full) = Preemption::full() else {
+        return skip(name, "this kernel has one model of preemption");
+    };
+    let site = Site::new();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the release");
+    if release.starts_with("6.1.") {
+        let refused = site.call(&["daemon", "--level", "lsm"]).failure();
+        assert!(refused.stderr.contains("hint: boot with preempt=voluntary"), "{refused}");
+    } else {
+        site.daemon().stop(&site, libc::SIGTERM);
+    }
 }
 
 #[test]

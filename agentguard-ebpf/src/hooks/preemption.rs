@@ -1,14 +1,13 @@
-//! Level `compat`, before anything else is attached: can another task run while a tracepoint program does?
-//!
-//! Where it can, the kernel skips the program for that other task, and a fork that is skipped leaves an untagged child.
+//! Before anything else is attached: can another task run while a program does? `kernel/preemption.rs` says what a level
+//! loses where it can.
 
 use core::ffi::c_void;
 
 use agentguard_common::preemption::{PATIENCE_NS, Trial, outcome};
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_loop};
-use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::macros::{btf_tracepoint, lsm, map};
 use aya_ebpf::maps::Array;
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use crate::subject::now;
 
@@ -25,12 +24,25 @@ unsafe extern "C" fn look(_index: u32, until: *mut u64) -> i64 {
     if unsafe { (&raw const (*trial).seen).read_volatile() } != 0 {
         return 1;
     }
-    // SAFETY: the context that `preemption_trial` passed to bpf_loop.
+    // SAFETY: the context that `wait` passed to bpf_loop.
     i64::from(now() >= unsafe { *until })
 }
 
+/// Level `compat`: in the program that its identity depends on.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn preemption_trial(_ctx: BtfTracePointContext) -> i32 {
+    wait()
+}
+
+/// Level `lsm`: in a program as all that read the tag.
+#[lsm(hook = "task_alloc")]
+pub fn lsm_preemption_trial(_ctx: LsmContext) -> i32 {
+    wait()
+}
+
+/// Waits to be interrupted, in the thread of the trial.
+#[inline(always)]
+fn wait() -> i32 {
     let Some(trial) = TRIAL.get_ptr_mut(0) else { return 0 };
     let mut name = [0u64; 2];
     // SAFETY: the helper writes the 16 bytes of `name`.

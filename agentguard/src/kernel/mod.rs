@@ -157,9 +157,6 @@ impl Kernel {
             enrolment,
             armed: armed::Armed::default(),
         };
-        if level == Level::Compat && !kernel.adopted() {
-            preemption::refuse(&mut kernel.ebpf, &kernel.btf)?;
-        }
         if !kernel.adopted() {
             let epoch = kernel.epoch();
             kernel
@@ -183,9 +180,7 @@ impl Kernel {
     }
 
     fn attach(&mut self) -> Result<()> {
-        if self.level == Level::Compat {
-            preemption::refuse(&mut self.ebpf, &self.btf)?;
-        }
+        preemption::refuse(self.level, &mut self.ebpf, &self.btf)?;
         for plan in Plan::of(self.level, &self.btf) {
             if self.pins.as_ref().is_some_and(|pins| pins.has(plan.name)) && plan.attached == When::Always {
                 continue; // by an earlier daemon of this build

@@ -1,46 +1,77 @@
-//! Level `compat`: whether tracepoint programs run to their end, by trying.
+//! Whether programs run to their end, by trying, where a level depends on it.
 //!
-//! The tag is inherited at a tracepoint there. A kernel that lets other tasks run while its program does skips it for a
-//! fork of theirs, and that child would have no identity.
+//! Level `compat`: the tag is inherited at a tracepoint. A kernel that lets other tasks run while its program does skips it
+//! for a fork of theirs, and that child would have no identity.
+//!
+//! Level `lsm`, kernels before 6.2: `bpf_task_storage_get` answers "none" while another task of the same processor is in it
+//! (`bpf_task_storage_trylock`). Where that task can be interrupted there, as with `preempt=full` or real-time kernels, a
+//! tagged task would look untagged for a moment. Later kernels look the tag up without that lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentguard_common::preemption::{Trial, outcome};
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::programs::BtfTracePoint;
+use aya::programs::Program;
 use aya::{Btf, Ebpf};
+use aya_obj::btf::BtfKind;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::map_fd;
 use super::mapped::Mapped;
+use super::programs::{Plan, When};
+use super::{Level, map_fd};
 
-const PROGRAM: &str = "preemption_trial";
 /// How often the other thread wants the processor.
 const INTERVAL: Duration = Duration::from_micros(200);
 
-/// Refuses a kernel whose tracepoint programs can be preempted.
-///
-/// # Errors
-/// When they can, or when it can't be found out.
-pub(super) fn refuse(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
-    let trial = Mapped::new(map_fd(ebpf.map("TRIAL").context("map TRIAL")?)?, 1)?;
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(PROGRAM).context("missing program")?.try_into().context(PROGRAM)?;
-    program.load("sched_process_fork", btf).context(PROGRAM)?;
-    let link = program.attach().context(PROGRAM)?;
-    let found = attempt(&trial);
-    program.detach(link)?;
-    program.unload()?;
-    match found? {
-        outcome::WHOLE => Ok(()),
-        outcome::INTERRUPTED => bail!(
+/// What the trial is made in, and what is lost where it is interrupted; `None` where the level does not depend on it.
+fn doubt(level: Level, btf: &Btf) -> Option<(Plan, &'static str)> {
+    let plan = |name, place| Plan { name, place, attached: When::Used };
+    match level {
+        Level::Compat => Some((
+            plan("preemption_trial", "sched_process_fork"),
             "this kernel lets other tasks run while a tracepoint program does (it was tried at sched_process_fork) and \
              skips the program for their forks: a child could be made without its identity, which level compat \
-             cannot prevent; hint: level lsm does not depend on it (boot with `bpf` in lsm=)"
-        ),
-        _ => bail!("whether tracepoint programs can be preempted was not found out: the trial did not run"),
+             cannot prevent; hint: level lsm does not depend on it (boot with `bpf` in lsm=)",
+        )),
+        Level::Lsm if storage_can_be_busy(btf) => Some((
+            plan("lsm_preemption_trial", "task_alloc"),
+            "this kernel lets other tasks run while a kernel program does (it was tried at task_alloc), and before 6.2 \
+             it does not find the identity of a task while another of the same processor is being looked at: for a \
+             moment an agent would not be one; hint: boot with preempt=voluntary, or a kernel from 6.2 on",
+        )),
+        Level::Lsm => None,
+    }
+}
+
+/// Whether a lookup of task storage fails while another is under way: there is the counter, and not yet the second helper
+/// (6.2) that took the lookups out of it. Kernels from 7.1 on have neither.
+fn storage_can_be_busy(btf: &Btf) -> bool {
+    let has = |name, kind| btf.id_by_type_name_kind(name, kind).is_ok();
+    has("bpf_task_storage_busy", BtfKind::Var) && !has("bpf_task_storage_get_recur", BtfKind::Func)
+}
+
+/// Refuses a kernel that lets other tasks run while a program does, where `level` depends on that it does not.
+///
+/// # Errors
+/// When it does, or when it can't be found out.
+pub(super) fn refuse(level: Level, ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+    let Some((plan, lost)) = doubt(level, btf) else { return Ok(()) };
+    let trial = Mapped::new(map_fd(ebpf.map("TRIAL").context("map TRIAL")?)?, 1)?;
+    plan.load(ebpf, btf)?;
+    let link = plan.attach(ebpf)?;
+    let found = attempt(&trial);
+    drop(link.held(ebpf)?); // detaches it
+    match plan.program(ebpf)? {
+        Program::BtfTracePoint(program) => program.unload()?,
+        Program::Lsm(program) => program.unload()?,
+        _ => {}
+    }
+    match found? {
+        outcome::WHOLE => Ok(()),
+        outcome::INTERRUPTED => bail!("{lost}"),
+        _ => bail!("whether kernel programs can be preempted was not found out: the trial did not run"),
     }
 }
 

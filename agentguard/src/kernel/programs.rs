@@ -142,7 +142,7 @@ pub(super) enum When {
 pub(super) struct Plan {
     pub(super) name: &'static str,
     /// Hook, tracepoint or what is iterated over; empty for cgroup programs, whose kind says it.
-    place: &'static str,
+    pub(super) place: &'static str,
     pub(super) attached: When,
 }
 

@@ -3,13 +3,16 @@
 use anyhow::{Context as _, Result};
 use aya::programs::BtfTracePoint;
 
-use super::programs::{Attached, Plan, When};
+use super::programs::{Attached, Plan};
 use super::{Kernel, Level};
 
 /// What is attached at the moment.
 #[derive(Default)]
 pub(super) struct Armed {
     kill: bool,
+    /// What is attached while an invocation lives, on this kernel. To find out takes a walk through all of its types for
+    /// each, far too long for the start of a run.
+    pub(super) live: Vec<Plan>,
     /// By program.
     open: Vec<(&'static str, Attached)>,
 }
@@ -45,7 +48,7 @@ impl Kernel {
         if self.level != Level::Lsm {
             return Ok(());
         }
-        for plan in Plan::of(self.level, &self.btf).into_iter().filter(|plan| plan.attached == When::Live) {
+        for plan in self.armed.live.clone() {
             self.arm(plan, on)?;
         }
         Ok(())

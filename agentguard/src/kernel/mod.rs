@@ -181,7 +181,9 @@ impl Kernel {
 
     fn attach(&mut self) -> Result<()> {
         preemption::refuse(self.level, &mut self.ebpf, &self.btf)?;
-        for plan in Plan::of(self.level, &self.btf) {
+        let plans = Plan::of(self.level, &self.btf);
+        self.armed.live = plans.iter().filter(|plan| plan.attached == When::Live).copied().collect();
+        for plan in plans {
             if self.pins.as_ref().is_some_and(|pins| pins.has(plan.name)) && plan.attached == When::Always {
                 continue; // by an earlier daemon of this build
             }

@@ -5,18 +5,20 @@ mod armed;
 pub mod blocked;
 pub mod btf;
 pub mod census;
+mod identity;
 mod mapped;
 mod misses;
 pub mod pins;
+mod policies;
 mod preemption;
 mod programs;
+mod slots;
 mod tables;
 mod tools;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS, Counter};
 use agentguard_common::enrolment::Enrolment;
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
@@ -24,6 +26,7 @@ use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
+pub use identity::pidfd_open;
 use mapped::Mapped;
 use pins::Pins;
 use programs::{Plan, When};
@@ -31,8 +34,6 @@ pub use programs::{Report, cgroup_directory};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tables::Tables;
-
-use crate::policy::compile::{Compiled, RESERVED};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agentguard-bpf"));
 
@@ -70,15 +71,6 @@ pub struct Kernel {
     tables: Tables,
     enrolment: Mapped<Enrolment>,
     armed: armed::Armed,
-}
-
-/// The arena, read as the kernel reads it.
-struct Arena<'a>(&'a Mapped<u32>);
-
-impl Words for Arena<'_> {
-    fn word(&self, index: u32) -> u32 {
-        self.0.get((index & (ARENA_WORDS - 1)) as usize)
-    }
 }
 
 /// Digest of the programs of this build.
@@ -318,178 +310,6 @@ impl Kernel {
         Ok(())
     }
 
-    fn storage(&self) -> Result<i32> {
-        let map = self.ebpf.map("TASK_TAG").context("map TASK_TAG")?;
-        Ok(map_fd(map)?.as_raw_fd())
-    }
-
-    /// Tags the process behind `pidfd`.
-    ///
-    /// # Errors
-    /// When the process is gone or the kernel refuses.
-    pub fn tag(&self, pidfd: BorrowedFd<'_>, tag: Tag) -> Result<()> {
-        let mut tag = tag;
-        bpf_element(2, self.storage()?, pidfd, &mut tag).context("tagging the process")
-    }
-
-    /// Takes the tag off the process behind `pidfd`: only for one that was refused before it did anything.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn untag(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
-        bpf_element(3, self.storage()?, pidfd, &mut Tag::default()).context("taking the tag off the process")
-    }
-
-    /// The tag of the process behind `pidfd`, if it has one.
-    #[must_use]
-    pub fn tag_of(&self, pidfd: BorrowedFd<'_>) -> Option<Tag> {
-        let mut tag = Tag::default();
-        bpf_element(1, self.storage().ok()?, pidfd, &mut tag).ok().map(|()| tag)
-    }
-
-    /// Takes over the versions that the slots in `live` use. To be called once, before [`Self::publish`].
-    pub fn adopt_tables(&mut self, live: impl Iterator<Item = u32>) {
-        let mut users = std::collections::BTreeMap::<u32, u32>::new();
-        for slot in live {
-            *users.entry(self.invocation(slot).policy).or_default() += 1;
-        }
-        let in_use = users.into_iter().filter(|(index, _)| (1..MAX_POLICIES).contains(index));
-        let in_use: Vec<_> = in_use.map(|(i, users)| (i, self.policies.get(i as usize), users)).collect();
-        let newest = (0..MAX_POLICIES).map(|i| self.policies.get(i as usize).generation).max().unwrap_or(0);
-        self.tables = Tables::adopted(&in_use, RESERVED as u32, newest);
-    }
-
-    /// Writes a compiled policy beside the others, for one user. Returns its index in `POLICIES`, and its generation.
-    ///
-    /// # Errors
-    /// When the arena or the table of policies is full.
-    pub fn publish(&mut self, compiled: &Compiled) -> Result<(u32, u32)> {
-        let len = compiled.words.len() as u32;
-        if self.tables.wants_grace() {
-            self.end_grace()?;
-        }
-        let mut place = self.tables.take(len);
-        if place.is_none() && self.tables.waits() {
-            self.end_grace()?;
-            place = self.tables.take(len);
-        }
-        let Some(place) = place else {
-            let (free, piece) = self.tables.free();
-            bail!(
-                "the policy needs {len} words of table, {free} are free, {piece} in one piece, of {ARENA_WORDS}; \
-                 hint: fewer different policies at once, or fewer and simpler globs"
-            );
-        };
-        let (header, words) = compiled.place(place.start);
-        for (i, word) in words.iter().enumerate() {
-            self.arena.set(place.start as usize + i, *word);
-        }
-        self.policies.set(place.index as usize, PolicyHeader { generation: 0, ..header });
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.policies.set(place.index as usize, PolicyHeader { generation: place.generation, ..header });
-        Ok((place.index, place.generation))
-    }
-
-    /// The generation of the tables at `index`, if they are in use.
-    #[must_use]
-    pub fn generation_of(&self, index: u32) -> Option<u32> {
-        let generation = if index < MAX_POLICIES { self.policies.get(index as usize).generation } else { 0 };
-        (generation != 0).then_some(generation)
-    }
-
-    /// The header of the tables at `index`, if they are in use.
-    #[must_use]
-    pub fn header(&self, index: u32) -> Option<PolicyHeader> {
-        self.generation_of(index).map(|_| self.policies.get(index as usize))
-    }
-
-    /// The words of all tables, as the kernel reads them.
-    #[must_use]
-    pub const fn words(&self) -> impl Words {
-        Arena(&self.arena)
-    }
-
-    /// Notes one more user of a published version. False when it is gone.
-    pub fn hold(&mut self, index: u32) -> bool {
-        self.tables.hold(index)
-    }
-
-    /// Notes one user less. With the last one the version is vacant at once, which denies everything. True then.
-    pub fn release(&mut self, index: u32) -> bool {
-        let last = self.tables.release(index);
-        if last {
-            let header = self.policies.get(index as usize);
-            self.policies.set(index as usize, PolicyHeader { generation: 0, ..header });
-        }
-        last
-    }
-
-    fn end_grace(&mut self) -> Result<()> {
-        grace().context("waiting until no program reads old tables")?;
-        self.tables.after_grace();
-        Ok(())
-    }
-
-    /// Switches an invocation to another version: one store, between two of its requests.
-    pub fn set_policy(&self, slot: u32, index: u32) {
-        let entry = self.invocations.at(slot as usize);
-        // SAFETY: a field of a live mapping.
-        unsafe { (&raw mut (*entry).policy).write_volatile(index) };
-    }
-
-    /// Sets flags of an invocation.
-    pub fn add_flags(&self, slot: u32, flags: u32) {
-        let entry = self.invocations.at(slot as usize);
-        // SAFETY: a field of a live mapping, aligned for u32, which the kernel only reads.
-        let word = unsafe { std::sync::atomic::AtomicU32::from_ptr(&raw mut (*entry).flags) };
-        word.fetch_or(flags, std::sync::atomic::Ordering::SeqCst);
-    }
-
-    /// Sets the end of life of an invocation.
-    pub fn set_expiry(&self, slot: u32, expires_ns: u64) {
-        let entry = self.invocations.at(slot as usize);
-        // SAFETY: a field of a live mapping, aligned: one store.
-        unsafe { (&raw mut (*entry).expires_ns).write_volatile(expires_ns) };
-        self.recheck_from(expires_ns);
-    }
-
-    /// Fills a slot.
-    pub fn start(&self, slot: u32, invocation: Invocation) {
-        self.invocations.set(slot as usize, invocation);
-        self.recheck_from(invocation.expires_ns);
-    }
-
-    /// The slot as the kernel sees it now.
-    #[must_use]
-    pub fn invocation(&self, slot: u32) -> Invocation {
-        self.invocations.get(slot as usize)
-    }
-
-    /// Stores the state of a slot: the store that revokes.
-    pub fn set_state(&self, slot: u32, state: u32) {
-        let entry = self.invocations.at(slot as usize);
-        // SAFETY: a field of a live mapping.
-        unsafe { (&raw mut (*entry).state).write_volatile(state) };
-        // An invocation that ended by itself has nothing to cut.
-        if state != agentguard_common::invocation::state::ENDED {
-            self.recheck_from(0);
-        }
-    }
-
-    fn recheck_from(&self, ns: u64) {
-        let now = self.control.get(0);
-        let (recheck_from_ns, cut_from_ns) = (now.recheck_from_ns.min(ns), now.cut_from_ns.min(ns));
-        self.control.set(0, Control { recheck_from_ns, cut_from_ns, ..now });
-    }
-
-    /// Says anew from when what tasks have open is checked: for each invocation that has tasks, when it expires, and
-    /// whether it is barred. So a host on which nothing is barred any more pays nothing for what once was.
-    pub fn recompute_recheck(&self, live: impl Iterator<Item = (u64, bool)>) {
-        let due = live.map(|(expires_ns, barred)| if barred { 0 } else { expires_ns }).min();
-        let recheck_from_ns = due.unwrap_or(u64::MAX);
-        self.control.set(0, Control { recheck_from_ns, ..self.control.get(0) });
-    }
-
     /// Descriptors of the rings, denials first.
     ///
     /// # Errors
@@ -515,42 +335,4 @@ impl Kernel {
         }
         Ok(out)
     }
-}
-
-/// Opens a pidfd.
-///
-/// # Errors
-/// When there is no such process.
-pub fn pidfd_open(pid: u32) -> Result<std::os::fd::OwnedFd> {
-    use std::os::fd::FromRawFd as _;
-    // SAFETY: a system call without memory arguments.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error()).with_context(|| format!("pidfd_open of process {pid}"));
-    }
-    // SAFETY: a fresh fd that nothing else owns.
-    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) })
-}
-
-/// `BPF_MAP_LOOKUP_ELEM` (1), `BPF_MAP_UPDATE_ELEM` (2) or `BPF_MAP_DELETE_ELEM` (3) of task storage, whose key is a pidfd.
-fn bpf_element(command: i32, map: i32, pidfd: BorrowedFd<'_>, tag: &mut Tag) -> std::io::Result<()> {
-    #[repr(C)]
-    struct Attr {
-        map: u32,
-        pad: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    let key = pidfd.as_raw_fd();
-    let attr = Attr {
-        map: map as u32,
-        pad: 0,
-        key: (&raw const key) as u64,
-        value: if command == 3 { 0 } else { std::ptr::from_mut(tag) as u64 }, // deleting takes none
-        flags: 0,
-    };
-    // SAFETY: the attribute and what it points to live across the call; sizes are the map's key and value.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of::<Attr>()) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }

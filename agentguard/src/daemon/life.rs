@@ -181,8 +181,13 @@ impl Daemon {
         if self.level != Level::Lsm {
             return; // they are killed
         }
-        let processes = self.kernel().processes_of(tags);
-        let missed = crate::kernel::blocked::interrupt(&processes);
+        let threads = match self.kernel().threads_of(tags) {
+            Ok(threads) => threads,
+            Err(e) => {
+                return tracing::error!("barred invocations may still be in calls they began before: {e:#}");
+            }
+        };
+        let missed = crate::kernel::blocked::interrupt(threads);
         if missed > 0 {
             tracing::warn!(
                 "{missed} threads of barred invocations are still in calls that they began before"

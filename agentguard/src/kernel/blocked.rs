@@ -4,32 +4,27 @@
 //! for a moment, as a debugger would (nobody is signalled, no parent told). That takes it out of the system call, and as
 //! it starts the call again it is asked again, and refused. A thread that begins a call later is refused as it begins.
 
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use agentguard_common::invocation::Tag;
+use anyhow::Result;
 
-use super::{Kernel, pidfd_open};
+use super::Kernel;
+use super::census::{Tagged, flags};
 
 /// How long a thread may take to stop. One that does not sleep where nothing wakes it.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PTRACE_EVENT_STOP: i32 = 128;
 
 impl Kernel {
-    /// The processes that carry one of `tags`.
-    #[must_use]
-    pub fn processes_of(&self, tags: &[Tag]) -> Vec<u32> {
-        let tagged = |pid: &u32| {
-            pidfd_open(*pid).is_ok_and(|pidfd| self.tag_of(pidfd.as_fd()).is_some_and(|t| tags.contains(&t)))
-        };
-        numbers("/proc").filter(tagged).collect()
+    /// The threads that carry one of `tags`.
+    ///
+    /// # Errors
+    /// When the census can't be taken.
+    pub fn threads_of(&mut self, tags: &[Tag]) -> Result<Vec<i32>> {
+        let live = |task: &Tagged| tags.contains(&task.tag) && !task.is(flags::EXITING);
+        Ok(self.census()?.into_iter().filter(live).map(|task| task.tid.cast_signed()).collect())
     }
-}
-
-/// The entries of a directory that are numbers.
-pub(super) fn numbers(directory: &str) -> impl Iterator<Item = u32> + use<> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 
 /// A thread to trace.
@@ -41,15 +36,10 @@ enum Seized {
     No,
 }
 
-/// Takes every thread of `processes` out of the system call that it waits in. Returns how many could not be: another
-/// process traces them, or nothing wakes them.
+/// Takes `threads` out of the system calls that they wait in. Returns how many could not be: another process traces them, or
+/// nothing wakes them.
 #[must_use]
-pub fn interrupt(processes: &[u32]) -> usize {
-    let threads: Vec<i32> = processes
-        .iter()
-        .flat_map(|pid| numbers(&format!("/proc/{pid}/task")))
-        .map(|tid| tid as i32)
-        .collect();
+pub fn interrupt(threads: Vec<i32>) -> usize {
     // On a thread of its own, which traces: what it could not let go of is let go when it ends.
     let all = threads.len();
     let tracer = std::thread::Builder::new().name("interrupt".into()).spawn(move || trace(threads));

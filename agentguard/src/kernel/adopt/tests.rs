@@ -143,8 +143,14 @@ fn tag_of_thread(plane: &Plane, tid: u32) -> Option<Option<Tag>> {
     Some(plane.kernel.tag_of(fd.as_fd()))
 }
 
+/// The entries of a directory that are numbers.
+fn numbers(directory: &str) -> impl Iterator<Item = u32> + use<> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
 fn threads(pid: u32) -> Vec<u32> {
-    crate::kernel::blocked::numbers(&format!("/proc/{pid}/task")).collect()
+    numbers(&format!("/proc/{pid}/task")).collect()
 }
 
 #[test]
@@ -271,7 +277,7 @@ fn group(leader: u32) -> Vec<(u32, String)> {
         let ends = matches!(fields[0], "Z" | "X") || fields[6].parse::<u64>().ok()? & PF_EXITING != 0;
         (fields[2] == leader.to_string() && !ends).then(|| (pid, text.clone()))
     };
-    crate::kernel::blocked::numbers("/proc").filter_map(stat).collect()
+    numbers("/proc").filter_map(stat).collect()
 }
 
 /// Those of a group that the leader is the parent of.

@@ -164,6 +164,9 @@ impl Binaries {
         };
         let mut script =
             format!("export AGENTGUARD_BIN={} AGENTGUARD_LEVEL=lsm\nstatus=0\n", binary.display());
+        // A change that changes nothing has the guest copy them: opening the host's files takes longer.
+        let attacker = self.server.with_file_name("agentguard-corpus");
+        script.push_str(&format!("chmod u+r {} {}\n", binary.display(), attacker.display()));
         if !self.served.is_empty() {
             let tests = run(&self.served);
             script.push_str(&format!(

@@ -50,6 +50,12 @@ $bb cp /script /root/run/script
 exec $bb switch_root /root /bin/bash -c '
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LANG=C.UTF-8
   cd /
+  # What starts all the time comes into memory: from the host, each open and each link costs a walk there.
+  for link in /bin /lib /lib64 /sbin /usr/bin/python3; do [ ! -L $link ] || chown -h 0:0 $link; done
+  modules="import sys, ctypes, json, mmap, socket, subprocess, tempfile, threading
+for m in [*sys.modules.values()]: print(getattr(m, \"__cached__\", None) or getattr(m, \"__file__\", \"\") or \"\")"
+  { ldd /bin/bash /usr/bin/python3; /usr/bin/python3 -c "$modules"; } 2>/dev/null | grep -o "/[^ :]*" |
+    xargs chmod u+r /bin/bash /bin/cat /bin/true "$(readlink -f /usr/bin/python3)" 2>/dev/null
   bash /run/script </dev/null 2>&1
   status=$?; echo; echo "AGENTGUARD-VM-EXIT $status"
   sync; echo o > /proc/sysrq-trigger; sleep 60'

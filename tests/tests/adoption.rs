@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use agentguard_tests::cgroup::Cgroup;
+use agentguard_tests::events::Event;
 use agentguard_tests::loopback::Listener;
 use agentguard_tests::puppet::Puppet;
 use agentguard_tests::{Level, Policy, Site};
@@ -157,8 +158,15 @@ fn who_is_in_a_cgroup_or_comes_to_it_is_its_invocations() {
     assert_eq!(adopted["tasks"], 1, "{adopted}");
     assert_eq!(rights(&mut early, &file, port), confined());
     assert_eq!(rights(&mut late, &file, port), FREE);
+    assert_eq!(late.attempt("thread", "2"), "ok");
     cgroup.take(late.running.process.pid());
     assert_eq!(rights(&mut late, &file, port), confined());
+    let pid = u64::from(late.running.process.pid());
+    let adopted = |e: &Event| e.invocation() == first && e.text("/action") == "adopt";
+    let thread = |e: &Event| {
+        adopted(e) && e.number("/detail/pid") == Some(pid) && e.number("/detail/tid") != Some(pid)
+    };
+    site.log().wait("its other threads", thread);
     assert_eq!(listed(&site, &first)["cgroup"], cgroup.path());
     let document = site.at("outside/late.yaml");
     let again = ["adopt", "--allow-degraded", "--policy", &document, "--cgroup", &cgroup.path()];

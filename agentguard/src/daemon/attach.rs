@@ -216,6 +216,16 @@ impl Daemon {
         tag.into_iter().for_each(|tag| self.end_if_over(tag, 0));
     }
 
+    /// Somebody came to the cgroup of an invocation. Of a process that was moved there the kernel tells of the first thread
+    /// only.
+    pub(super) fn gather(&self, tag: Tag) {
+        let mut kernel = self.kernel();
+        let selects = self.registry().get(tag).is_some_and(|i| i.selects);
+        if selects && let Err(e) = kernel.gather(tag) {
+            tracing::error!("threads that came to a cgroup: {e:#}");
+        }
+    }
+
     fn deselect(&self, id: Uuid) {
         let mut kernel = self.kernel();
         let mut registry = self.registry();

@@ -42,6 +42,8 @@ struct Known {
     added: Vec<u64>,
     /// Time of the last event of the batch.
     last_ns: u64,
+    /// Somebody came to its cgroup.
+    joined: bool,
 }
 
 impl Ledger {
@@ -62,7 +64,7 @@ impl Ledger {
                         lines.extend(recorder::line(&stray(raw)));
                         continue;
                     };
-                    of.insert(Known { invocation, added: Vec::new(), last_ns: 0 })
+                    of.insert(Known { invocation, added: Vec::new(), last_ns: 0, joined: false })
                 }
             };
             if !of.invocation.seen.add(raw.header.seq) {
@@ -70,6 +72,7 @@ impl Ledger {
             }
             of.added.push(raw.header.seq);
             of.last_ns = of.last_ns.max(raw.header.time_ns);
+            of.joined |= raw.header.action == Action::Adopt as u16 && of.invocation.selects;
             let chain = super::lock(&self.daemon.catalogue).of_generation(raw.header.policy_generation);
             let chain = chain.unwrap_or_else(|| of.invocation.chain.clone());
             let mut record = event::enrich(raw, &of.invocation, &chain, &mut self.exes);
@@ -143,6 +146,9 @@ impl Sink for Ledger {
             }
         }
         for (tag, of) in known {
+            if of.joined {
+                self.daemon.gather(tag);
+            }
             self.daemon.end_if_over(tag, of.last_ns);
         }
         true

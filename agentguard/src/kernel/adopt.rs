@@ -170,7 +170,7 @@ impl Kernel {
     /// Who is in the cgroup with this id (the inode number of its directory) or below it belongs to `tag`'s invocation,
     /// and from now on so does what begins there, is moved there, or executes a program there; it stays so wherever it
     /// goes. What has an identity keeps it. Of a process that is moved, threads other than the first get it when they fork
-    /// or execute.
+    /// or execute, or by [`Self::gather`].
     ///
     /// # Errors
     /// When the kernel refuses, too many are selected, or this daemon lives there.
@@ -187,11 +187,21 @@ impl Kernel {
         let mut selectors: HashMap<_, u64, [u32; 2]> = self.map("SELECTORS")?;
         selectors.insert(id, [tag.slot, tag.generation], 0).context("adding a selector")?;
         // Then whoever is there: those that the hooks have not met, as they neither fork nor execute.
+        grace()?;
+        self.gather(tag).context("tagging what is in the cgroup")
+    }
+
+    /// Tags who is in the selected cgroups of `tag`'s invocation and was not met by a hook: other threads of a process that
+    /// was moved there.
+    ///
+    /// # Errors
+    /// When not everybody could be tagged.
+    pub fn gather(&mut self, tag: Tag) -> Result<Adopted> {
         self.prepare(tag, Process::default());
         self.set_mode(mode::CGROUP);
-        let done = grace().and_then(|()| self.tag_all());
+        let done = self.tag_all();
         self.end_adoption()?;
-        done.context("tagging what is in the cgroup")
+        done
     }
 
     /// The cgroups that are selected, and for whom.

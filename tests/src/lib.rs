@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `AGENTGUARD_BIN` | the binary under test; `target/release/agentguard` by default |
 //! | `AGENTGUARD_LEVEL` | the level that must be in force: `compat` (default) or `lsm` |
+//! | `AGENTGUARD_SERVED` | the home of a daemon for all tests that share one: set by `agentguard-served` |
 //!
 //! Nothing here sleeps: every wait has a condition and a deadline. A test that does not apply to a level prints
 //! `SKIPPED: name: why`.

@@ -1,7 +1,7 @@
 //! Runs of agents.
 
 use std::ffi::{OsStr, OsString};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::process::{self, Capture, Finished, Owned};
 use crate::site::Site;
@@ -68,19 +68,14 @@ impl<'s> Agent<'s> {
     #[must_use]
     pub fn spawn<A: Into<OsString>>(self, argv: impl IntoIterator<Item = A>) -> Running {
         let site = self.site;
-        let mut command = self.command(argv);
-        let capture = Capture::new(&site.path("output"), &mut command);
-        Running { process: Owned::spawn(&mut command), capture }
+        Running::start(site, self.command(argv), Stdio::null())
     }
 
     /// Starts the agent on `stdin`.
     #[must_use]
-    pub fn spawn_on(self, stdin: impl Into<std::process::Stdio>, argv: &[&str]) -> Running {
+    pub fn spawn_on(self, stdin: impl Into<Stdio>, argv: &[&str]) -> Running {
         let site = self.site;
-        let mut command = self.command(argv);
-        let capture = Capture::new(&site.path("output"), &mut command);
-        command.stdin(stdin);
-        Running { process: Owned::spawn(&mut command), capture }
+        Running::start(site, self.command(argv), stdin)
     }
 }
 
@@ -92,6 +87,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command line that runs an agent.
+    #[must_use]
+    pub fn start(site: &Site, mut command: Command, stdin: impl Into<Stdio>) -> Self {
+        let capture = Capture::new(&site.path("output"), &mut command);
+        Self { process: Owned::spawn(command.stdin(stdin)), capture }
+    }
+
     /// Waits until the agent printed `line`.
     pub fn await_line(&self, line: &str) {
         process::await_line(&self.capture.stdout, line);

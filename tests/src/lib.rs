@@ -12,9 +12,11 @@
 //! `SKIPPED: name: why`.
 
 pub mod agent;
+pub mod api;
 pub mod cgroup;
 pub mod daemon;
 pub mod events;
+pub mod herd;
 pub mod level;
 pub mod loopback;
 pub mod policy;

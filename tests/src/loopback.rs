@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::thread::JoinHandle;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 
 use crate::level::deadline;
 
@@ -82,6 +83,17 @@ pub fn udp(address: &str) -> UdpSocket {
     let socket = UdpSocket::bind((address, 0)).unwrap_or_else(|e| panic!("binding {address}: {e}"));
     socket.set_nonblocking(true).expect("non-blocking");
     socket
+}
+
+/// A UDP socket connected to a port of loopback. Unlike the standard library's it is not bound first, so that a policy need not
+/// allow that.
+///
+/// # Errors
+/// When connecting is refused.
+pub fn udp_to(port: u16) -> nix::Result<UdpSocket> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port))?;
+    Ok(UdpSocket::from(socket))
 }
 
 /// Bytes written to `stream` that its peer has not acknowledged. On loopback a packet is delivered and acknowledged

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use agentguard_tests::agent::{Agent, Running};
 use agentguard_tests::level::deadline;
-use agentguard_tests::process::{Capture, Owned};
 use agentguard_tests::site::binary;
 use agentguard_tests::{Level, Policy, Site};
 
@@ -40,9 +39,7 @@ fn launched(site: &Site, agent: Agent<'_>) -> Running {
     let mut launcher = Command::new("/usr/bin/setsid");
     launcher.args(["/usr/bin/bash", "-c", "\"$@\" & read", "launcher"]);
     launcher.arg(run.get_program()).args(run.get_args()).current_dir(site.path("workspace"));
-    let capture = Capture::new(&site.path("output"), &mut launcher);
-    launcher.stdin(Stdio::piped());
-    Running { process: Owned::spawn(&mut launcher), capture }
+    Running::start(site, launcher, Stdio::piped())
 }
 
 /// Lets the launcher end, and waits until it has.

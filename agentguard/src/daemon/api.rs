@@ -186,12 +186,18 @@ pub struct Revoked {
     /// Those that lost their authority before, and of which processes lived still.
     #[serde(default)]
     pub leftovers: Vec<String>,
-    /// Microseconds from the first store to the last one: from then on every request is refused.
+    /// Nanoseconds of the boot clock (`CLOCK_BOOTTIME`) just before the first store.
+    #[serde(default)]
+    pub first_store_ns: u64,
+    /// The same just after the last one: nothing that begins later is let through.
+    #[serde(default)]
+    pub last_store_ns: u64,
+    /// Microseconds from when the daemon took the call up to the last store: from then on every request is refused.
     pub store_us: f64,
-    /// Microseconds from the first store until no process was left, when they were killed.
+    /// Microseconds from when the daemon took the call up until no process was left, when they were killed.
     pub killed_us: Option<f64>,
     pub killed: usize,
-    /// Microseconds from the first store until every thread was stopped, when they were frozen.
+    /// Microseconds from when the daemon took the call up until every thread was stopped, when they were frozen.
     #[serde(default)]
     pub frozen_us: Option<f64>,
     #[serde(default)]

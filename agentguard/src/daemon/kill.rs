@@ -1,6 +1,6 @@
 //! Ending or stopping the processes of barred invocations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn processes(tasks: &[Tagged]) -> BTreeSet<u32> {
 
 impl Daemon {
     /// The live tasks of `tags`.
-    pub(super) fn live(&self, tags: &[Tag]) -> Result<Vec<Tagged>> {
+    pub(super) fn live(&self, tags: &HashSet<Tag>) -> Result<Vec<Tagged>> {
         let mut all = self.kernel().census()?;
         all.retain(|task| tags.contains(&task.tag));
         Ok(all)
@@ -50,7 +50,7 @@ impl Daemon {
     pub(super) fn freeze(&self, tags: &[Tag]) -> Result<usize> {
         let (_, left) = self.pursue(tags, libc::SIGSTOP, |live| processes(&census::running(live)))?;
         ensure!(left.is_empty(), "{} processes still run after {DEADLINE:?}", left.len());
-        Ok(processes(&self.live(tags)?).len())
+        Ok(processes(&self.live(&tags.iter().copied().collect())?).len())
     }
 
     /// Sends `signal` to the processes that `due` names among the live tasks of `tags`, until it names none. Returns those
@@ -64,6 +64,7 @@ impl Daemon {
         signal: i32,
         due: impl Fn(&[Tagged]) -> BTreeSet<u32>,
     ) -> Result<(BTreeSet<u32>, BTreeSet<u32>)> {
+        let tags: &HashSet<Tag> = &tags.iter().copied().collect();
         let give_up = Instant::now() + DEADLINE;
         let mut reached = BTreeSet::new();
         let (mut clear, mut pause) = (0, Duration::from_micros(20));
@@ -86,7 +87,7 @@ impl Daemon {
     }
 
     /// Signals process `pid` if it still is one of `tags`; another may have its id by now.
-    fn send(&self, pid: u32, tags: &[Tag], signal: i32) -> bool {
+    fn send(&self, pid: u32, tags: &HashSet<Tag>, signal: i32) -> bool {
         let Ok(pidfd) = pidfd_open(pid) else { return false };
         if !self.kernel().tag_of(pidfd.as_fd()).is_some_and(|tag| tags.contains(&tag)) {
             return false;

@@ -31,30 +31,37 @@ fn tool_is_idle(kernel: &Kernel, registry: &Registry, child: &Invocation) -> boo
 impl Daemon {
     /// Notes a state in the database. The kernel has it already, so a failure takes nothing back.
     pub(super) fn keep_state(&self, id: Uuid, state: State) {
-        if let Err(e) = self.store.change(&id.to_string(), Some(state.name()), None) {
+        self.keep_states(&[id], state);
+    }
+
+    fn keep_states(&self, ids: &[Uuid], state: State) {
+        if let Err(e) = self.store.change_states(ids, state.name()) {
             tracing::error!("state database: {e:#}");
         }
     }
 
-    /// Marks and records an active invocation whose authority was taken. False when it is not active.
-    pub(super) fn barred(&self, tag: Tag, state: State, action: &str) -> bool {
+    /// Marks and records those of `tags` that are active: their authority was taken. True when there were any.
+    pub(super) fn barred(&self, tags: &[Tag], state: State, action: &str) -> bool {
+        let (mut ids, mut records) = (Vec::new(), Vec::new());
         let mut registry = self.registry();
-        let Some(invocation) = registry.get_mut(tag).filter(|i| i.state == State::Active) else {
-            return false;
-        };
-        invocation.state = state;
-        let (id, mut record) = (invocation.id, invocation.record());
+        for tag in tags {
+            if let Some(invocation) = registry.bar(*tag, state) {
+                ids.push(invocation.id);
+                records.push(invocation.deny_record(state));
+            }
+        }
         drop(registry);
-        self.keep_state(id, state);
-        "deny".clone_into(&mut record.decision);
-        state.name().clone_into(&mut record.reason);
-        self.note(record, action);
+        if ids.is_empty() {
+            return false;
+        }
+        self.keep_states(&ids, state);
+        self.note_all(records, action);
         true
     }
 
     /// Names the state that an invocation past its time is in already. True the first time.
     pub(super) fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
-        let expired = self.barred(tag, State::Expired, "expire");
+        let expired = self.barred(&[tag], State::Expired, "expire");
         if expired {
             kernel.set_state(tag.slot, wire::state::EXPIRED);
         }
@@ -147,8 +154,8 @@ impl Daemon {
         let registry = self.registry();
         if !registry.busy() {
             self.quiet.notify_one();
-        } else if !barred {
-            return; // at most an expiry that is over is looked for
+        } else if !barred || registry.has_barred() {
+            return; // at most an expiry that is over is looked for; everything is, as before, while one barred lives
         }
         let live = registry.live().map(|i| {
             let slot = kernel.invocation(i.tag.slot);

@@ -95,14 +95,24 @@ impl Daemon {
     }
 
     /// Writes a record of the daemon's own.
-    fn note(&self, mut record: Record, action: &str) {
-        record.boot_ns = crate::clock::boot_ns();
-        record.time = format!("{:.6}", jiff::Timestamp::now());
-        action.clone_into(&mut record.action);
-        if record.decision.is_empty() {
-            "allow".clone_into(&mut record.decision);
-        }
-        self.recorder.write(&record);
+    fn note(&self, record: Record, action: &str) {
+        self.note_all([record], action);
+    }
+
+    /// Writes records of the daemon's own about one thing that was done.
+    fn note_all(&self, records: impl IntoIterator<Item = Record>, action: &str) {
+        let boot_ns = crate::clock::boot_ns();
+        let time = format!("{:.6}", jiff::Timestamp::now());
+        let lines = records.into_iter().filter_map(|mut record| {
+            record.boot_ns = boot_ns;
+            time.clone_into(&mut record.time);
+            action.clone_into(&mut record.action);
+            if record.decision.is_empty() {
+                "allow".clone_into(&mut record.decision);
+            }
+            recorder::line(&record)
+        });
+        self.recorder.write(&lines.collect::<String>());
     }
 
     /// Follows the records written from now on.

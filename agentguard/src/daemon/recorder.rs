@@ -87,15 +87,14 @@ impl Recorder {
         written
     }
 
-    /// Appends a record of the daemon's own, now or as soon as there is room.
-    pub(super) fn write(&self, record: &Record) {
-        let Some(line) = line(record) else { return };
+    /// Appends records of the daemon's own, one a line, now or as soon as there is room.
+    pub(super) fn write(&self, lines: &str) {
         let mut log = super::lock(&self.log);
-        if !log.write(&line) {
-            log.waiting.push_str(&line);
+        if !log.write(lines) {
+            log.waiting.push_str(lines);
         }
         drop(log);
-        self.tell(&line);
+        self.tell(lines);
     }
 
     fn tell(&self, lines: &str) {
@@ -145,7 +144,8 @@ mod tests {
         let path = dir.path().join("events.jsonl");
         std::fs::write(&path, "{\"half").expect("written");
         let recorder = Recorder::open(&path).expect("opens");
-        recorder.write(&Record { action: "start".into(), ..Record::default() });
+        let record = Record { action: "start".into(), ..Record::default() };
+        recorder.write(&line(&record).expect("a line"));
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(recorder.position(), text.len() as u64);
         let lines: Vec<_> = text.lines().collect();

@@ -1,9 +1,10 @@
 //! The invocations the daemon knows.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use agentguard_common::invocation::Tag;
+use agentguard_common::invocation::{MAX_INVOCATIONS, Tag};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -150,6 +151,12 @@ impl Invocation {
         }
     }
 
+    /// The same for a record of its authority being taken.
+    #[must_use]
+    pub fn deny_record(&self, state: State) -> Record {
+        Record { decision: "deny".into(), reason: state.name().into(), ..self.record() }
+    }
+
     /// This invocation as a step of its children's delegation.
     #[must_use]
     pub fn step(&self) -> Step {
@@ -165,26 +172,32 @@ pub struct Registry {
     children: HashMap<Uuid, BTreeSet<Uuid>>,
     ended: VecDeque<Tag>,
     live: usize,
+    /// Those of the live ones that lost their authority.
+    barred: usize,
     last_slot: u32,
 }
 
 impl Registry {
-    /// A slot that no live invocation uses; `None` when all are in use.
-    pub fn free_slot(&mut self) -> Option<u32> {
-        let max = agentguard_common::invocation::MAX_INVOCATIONS;
-        for _ in 1..max {
-            self.last_slot = self.last_slot % (max - 1) + 1;
+    /// A slot that no live invocation uses.
+    ///
+    /// # Errors
+    /// When all are in use: the slot of a live invocation is nobody else's, so nothing more can start.
+    pub fn free_slot(&mut self) -> Result<u32> {
+        let last = MAX_INVOCATIONS - 1;
+        for _ in 0..last {
+            self.last_slot = self.last_slot % last + 1;
             let taken = self.by_slot.get(&self.last_slot).is_some_and(|i| i.state != State::Ended);
             if !taken {
-                return Some(self.last_slot);
+                return Ok(self.last_slot);
             }
         }
-        None
+        bail!("all {last} slots for invocations are in use; hint: agentguard ps, agentguard revoke --kill")
     }
 
     /// Adds an invocation that is not over. What used its slot before is forgotten.
     pub fn insert(&mut self, invocation: Invocation) {
         self.live += 1;
+        self.barred += usize::from(invocation.state != State::Active);
         if let Some(parent) = invocation.facts.parent {
             self.children.entry(parent).or_default().insert(invocation.id);
         }
@@ -195,10 +208,21 @@ impl Registry {
         }
     }
 
+    /// Marks an active invocation as barred. `None` when it is not active.
+    pub fn bar(&mut self, tag: Tag, state: State) -> Option<&Invocation> {
+        let invocation =
+            self.by_slot.get_mut(&tag.slot).filter(|i| i.tag == tag && i.state == State::Active)?;
+        invocation.state = state;
+        self.barred += 1;
+        Some(invocation)
+    }
+
     /// Marks an invocation as over. False when it was.
     pub fn end(&mut self, tag: Tag) -> bool {
         let Some(invocation) = self.get_mut(tag).filter(|i| i.state != State::Ended) else { return false };
-        invocation.state = State::Ended;
+        let before = std::mem::replace(&mut invocation.state, State::Ended);
+        self.barred -= usize::from(before != State::Active);
+        let Some(invocation) = self.get(tag) else { return false };
         let (id, parent) = (invocation.id, invocation.facts.parent);
         self.live -= 1;
         self.children.remove(&id);
@@ -254,7 +278,7 @@ impl Registry {
     #[must_use]
     pub fn with_descendants(&self, roots: impl IntoIterator<Item = Uuid>) -> Vec<Uuid> {
         let mut out: Vec<Uuid> = Vec::new();
-        let mut known = BTreeSet::new();
+        let mut known = HashSet::new();
         for root in roots {
             if known.insert(root) {
                 out.push(root);
@@ -272,9 +296,18 @@ impl Registry {
         out
     }
 
+    /// Whether anything that is not yet over lost its authority.
+    #[must_use]
+    pub const fn has_barred(&self) -> bool {
+        self.barred > 0
+    }
+
     /// Whether anything is not yet over.
     #[must_use]
     pub const fn busy(&self) -> bool {
         self.live > 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! Taking authority away, and what becomes of the processes.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use agentguard_common::invocation::{Tag, state};
 use anyhow::{Result, ensure};
+use uuid::Uuid;
 
 use super::Daemon;
 use super::api::{Revoke, Revoked};
@@ -34,10 +36,11 @@ impl Fate {
     }
 }
 
-fn selected(request: &Revoke, invocation: &Invocation) -> bool {
+/// Whether `request`, which names the invocation `id` if it names one, is about `invocation`.
+fn selected(request: &Revoke, id: Option<Uuid>, invocation: &Invocation) -> bool {
     let facts = &invocation.facts;
     request.all
-        || request.invocation.as_ref().is_some_and(|id| invocation.id.to_string() == *id)
+        || id == Some(invocation.id)
         || request.agent.as_ref().is_some_and(|a| facts.agent == *a)
         || request.principal.as_ref().is_some_and(|p| facts.principal == *p)
         || request.policy.as_ref().is_some_and(|p| invocation.policy().name == *p)
@@ -52,52 +55,61 @@ fn ids(invocations: &[Invocation]) -> Vec<String> {
 }
 
 /// The stores that revoke. What is to be frozen says so first: at level compat a kill of others may be under way.
-fn bar(kernel: &Kernel, chosen: &[Invocation], fate: Fate) {
+fn bar(kernel: &Kernel, chosen: &[Tag], fate: Fate) {
     spare(kernel, chosen, fate);
-    for invocation in chosen {
-        kernel.set_state(invocation.tag.slot, state::REVOKED);
+    for tag in chosen {
+        kernel.set_state(tag.slot, state::REVOKED);
     }
 }
 
 /// Tells the program that kills barred tasks whether to leave these alone.
-fn spare(kernel: &Kernel, invocations: &[Invocation], fate: Fate) {
-    for invocation in invocations {
-        kernel.set_frozen(invocation.tag.slot, fate == Fate::Frozen);
+fn spare(kernel: &Kernel, tags: &[Tag], fate: Fate) {
+    for tag in tags {
+        kernel.set_frozen(tag.slot, fate == Fate::Frozen);
     }
 }
 
 impl Daemon {
     /// The selected invocations, and all that have their authority from them, that are in one of `states`.
-    fn chosen(&self, request: &Revoke, states: &[State]) -> Vec<Invocation> {
+    fn chosen(&self, request: &Revoke, states: &[State]) -> Vec<Tag> {
+        let id = request.invocation.as_ref().and_then(|id| id.parse().ok());
         let registry = self.registry();
-        let roots: Vec<_> = registry.live().filter(|i| selected(request, i)).map(|i| i.id).collect();
+        let roots: Vec<_> = registry.live().filter(|i| selected(request, id, i)).map(|i| i.id).collect();
         let all = registry.with_descendants(roots);
         let found = all.iter().filter_map(|id| registry.by_id(*id)).filter(|i| states.contains(&i.state));
-        let mut chosen: Vec<Invocation> = found.cloned().collect();
-        chosen.sort_unstable_by_key(|i| i.id);
-        chosen
+        found.map(|i| i.tag).collect()
+    }
+
+    /// What is known of `tags`, in order of their start.
+    fn known(&self, tags: &[Tag]) -> Vec<Invocation> {
+        let registry = self.registry();
+        let mut known: Vec<Invocation> = tags.iter().filter_map(|tag| registry.get(*tag)).cloned().collect();
+        known.sort_unstable_by_key(|i| i.id);
+        known
     }
 
     /// The selected invocations that lost their authority before, and of which processes live still.
     fn leftovers(&self, request: &Revoke) -> Result<Vec<Invocation>> {
-        let mut barred = self.chosen(request, &[State::Revoked, State::Expired]);
-        let live = self.live(&tags(&barred))?;
-        barred.retain(|i| live.iter().any(|task| task.tag == i.tag));
-        Ok(barred)
+        let barred = self.chosen(request, &[State::Revoked, State::Expired]).into_iter().collect();
+        let live: HashSet<Tag> = self.live(&barred)?.into_iter().map(|task| task.tag).collect();
+        Ok(self.known(&live.into_iter().collect::<Vec<_>>()))
     }
 
     pub(super) fn revoke(&self, request: &Revoke) -> Result<Revoked> {
         let fate = Fate::of(request, self.level)?;
-        let kernel = self.kernel(); // nothing is issued until all are barred
         let started = Instant::now();
+        let kernel = self.kernel(); // nothing is issued until all are barred
         let chosen = self.chosen(request, &[State::Active]);
+        let first_store_ns = crate::clock::boot_ns();
         bar(&kernel, &chosen, fate);
+        let last_store_ns = crate::clock::boot_ns();
         drop(kernel);
         let store_us = started.elapsed().as_secs_f64() * 1e6;
-        for invocation in &chosen {
-            self.barred(invocation.tag, State::Revoked, "revoke");
-        }
-        let mut revoked = Revoked { invocations: ids(&chosen), store_us, ..Revoked::default() };
+        let chosen = self.known(&chosen);
+        self.barred(&tags(&chosen), State::Revoked, "revoke"); // in order of their start
+        let invocations = ids(&chosen);
+        let mut revoked =
+            Revoked { invocations, first_store_ns, last_store_ns, store_us, ..Revoked::default() };
         if fate == Fate::Refused {
             self.interrupt(&tags(&chosen));
             ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
@@ -106,17 +118,18 @@ impl Daemon {
         // Only if it was said: what was frozen at level compat is not killed by the way.
         let said = request.kill || request.freeze;
         let mut leftovers = if said { self.leftovers(request)? } else { Vec::new() };
-        leftovers.retain(|i| !chosen.iter().any(|c| c.id == i.id));
+        leftovers.retain(|i| chosen.binary_search_by_key(&i.id, |c| c.id).is_err());
         ensure!(
             !chosen.is_empty() || !leftovers.is_empty(),
             "no active invocation matches, nor one of which processes are left; hint: agentguard ps"
         );
         revoked.leftovers = ids(&leftovers);
         let all = [chosen, leftovers].concat();
-        spare(&self.kernel(), &all, fate);
+        let tags = tags(&all);
+        spare(&self.kernel(), &tags, fate);
         let done = match fate {
-            Fate::Frozen => self.freeze(&tags(&all))?,
-            _ => self.kill(&tags(&all))?,
+            Fate::Frozen => self.freeze(&tags)?,
+            _ => self.kill(&tags)?,
         };
         let took = Some(started.elapsed().as_secs_f64() * 1e6);
         match fate {
@@ -130,11 +143,6 @@ impl Daemon {
     /// Records what became of the processes. Of a kill at level compat the kernel's own events tell.
     fn note_fate(&self, invocations: &[Invocation], fate: Fate) {
         let action = if fate == Fate::Frozen { "freeze" } else { "kill" };
-        for invocation in invocations {
-            let mut record = invocation.record();
-            "deny".clone_into(&mut record.decision);
-            State::Revoked.name().clone_into(&mut record.reason);
-            self.note(record, action);
-        }
+        self.note_all(invocations.iter().map(|i| i.deny_record(State::Revoked)), action);
     }
 }

@@ -352,7 +352,7 @@ impl Daemon {
     /// When all slots are in use or the database can't be written; nothing was begun then.
     pub(super) fn begin(&self, kernel: &Kernel, registry: &mut Registry, new: New) -> Result<Invocation> {
         let New { facts, chain, tables, parent, tasks } = new;
-        let slot = registry.free_slot().context("all invocation slots are in use; hint: agentguard ps")?;
+        let slot = registry.free_slot()?;
         let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
         let (id, tag) = (uuid::Uuid::now_v7(), Tag { slot, generation });
         self.store.begin(&Kept {

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, ensure};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
 
 use super::lock;
 
@@ -187,6 +188,19 @@ impl Store {
             params![id, state, facts],
         )?;
         Ok(())
+    }
+
+    /// Notes that these invocations are now in `state`.
+    pub(super) fn change_states(&self, ids: &[Uuid], state: &str) -> Result<()> {
+        let mut connection = lock(&self.0);
+        let transaction = connection.transaction()?;
+        {
+            let mut change = transaction.prepare_cached("UPDATE invocations SET state = ?2 WHERE id = ?1")?;
+            for id in ids {
+                change.execute(params![id.to_string(), state])?;
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     /// All invocations that were not known to be over.

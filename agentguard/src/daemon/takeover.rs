@@ -71,8 +71,8 @@ impl Daemon {
     fn look_after(self: &Arc<Self>, tag: Tag) {
         let slot = self.kernel().invocation(tag.slot);
         match slot.state {
-            wire::state::REVOKED => drop(self.barred(tag, State::Revoked, "revoke")), // the store was made, no more
-            wire::state::EXPIRED => drop(self.barred(tag, State::Expired, "expire")),
+            wire::state::REVOKED => drop(self.barred(&[tag], State::Revoked, "revoke")), // the store was made, no more
+            wire::state::EXPIRED => drop(self.barred(&[tag], State::Expired, "expire")),
             _ => {}
         }
         self.expire_later(tag);

@@ -55,7 +55,7 @@ pub(super) fn run(binary: &Path, kernel: &Kernel) -> Result<()> {
         "\nKernel {}, after {:.0?}:\n\n{}",
         kernel.release,
         outcome.elapsed,
-        table(&lines(&outcome.output)?)?
+        table(&super::lines(&outcome.output)?)?
     );
     Ok(())
 }
@@ -67,11 +67,6 @@ fn work() -> Result<PathBuf> {
     compile.args(["-O2", "-static", "-o"]).arg(&program).arg("xtask/src/bench/work.c");
     crate::run(&mut compile)?;
     Ok(program)
-}
-
-fn lines(output: &str) -> Result<Vec<Line>> {
-    let lines = output.lines().filter(|l| l.starts_with('{'));
-    lines.map(|l| serde_json::from_str(l).with_context(|| format!("line {l:?}"))).collect()
 }
 
 /// Names in the order in which they came.
@@ -118,7 +113,7 @@ mod tests {
             format!("{{\"condition\":\"{condition}\",\"test\":\"open2\",\"median_ns\":{ns}}}\n")
         };
         let output = format!("noise\n{}{}", line("unloaded", 1000), line("tagged-10", 1100));
-        let table = table(&lines(&output).expect("valid lines")).expect("complete");
+        let table = table(&super::super::lines(&output).expect("valid lines")).expect("complete");
         assert!(table.ends_with("| unloaded, instructions | 1000 |\n| tagged-10 | 1.100 |"), "{table}");
     }
 }

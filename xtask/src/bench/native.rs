@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 /// Rounds of all three conditions.
@@ -23,16 +23,13 @@ struct Line {
 pub(super) fn run(binary: &std::path::Path) -> Result<()> {
     let mut command = Command::new(super::program()?);
     command.args([ROUNDS.to_string(), SCALE.to_string()]).env("AGENTGUARD_BIN", binary);
-    let output = command.stderr(std::process::Stdio::inherit()).output().context("starting the benchmark")?;
-    ensure!(output.status.success(), "the benchmark ended with {}", output.status);
-    print(&String::from_utf8(output.stdout).context("output of the benchmark")?)
+    print(&super::output(&mut command)?)
 }
 
 /// Medians over the rounds, by test and condition.
 fn medians(output: &str) -> Result<BTreeMap<(String, String), f64>> {
     let mut values: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-    for line in output.lines().filter(|l| l.starts_with('{')) {
-        let line: Line = serde_json::from_str(line).with_context(|| format!("line {line:?}"))?;
+    for line in super::lines::<Line>(output)? {
         values.entry((line.test, line.condition)).or_default().push(line.median_ns);
     }
     Ok(values

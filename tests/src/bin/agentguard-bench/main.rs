@@ -7,6 +7,7 @@
 //! what the policy denies was denied, so a run in which nothing was enforced is no result.
 
 mod enforce;
+mod revoke;
 mod work;
 
 use std::fs::{self, DirBuilder, File};
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["work", condition, round, scale] => work::run(&work::Label { condition, round }, number(scale)),
         ["enforce", work, scale] => enforce::run(work, scale),
+        ["revoke", repeats] => revoke::run(number(repeats)),
+        ["revoke-work", kind, target, page, then] => revoke::work(kind, target, page, then),
         [rounds, scale] => compare(number(rounds), scale),
         _ => {
             eprintln!("usage: agentguard-bench ROUNDS SCALE_PERCENT; hint: cargo xtask bench native");

@@ -1,6 +1,7 @@
 //! What enforcement costs the enforced, as ratios to the same work with nothing loaded, and how fast authority is taken.
 
 mod enforce;
+mod many;
 mod native;
 mod revoke;
 
@@ -22,6 +23,8 @@ pub(crate) enum Bench {
     },
     /// Here, in nanoseconds, at level compat.
     Native,
+    /// Start, list, memory and revoke of 1, 1,000 and 10,000 invocations at once, here at level compat.
+    Many,
     /// From a revoke to the first refusal, on a socket and a file that are open: here at level compat, or in a virtual
     /// machine at level lsm.
     Revoke {
@@ -39,6 +42,7 @@ impl Bench {
         match self {
             Self::Enforce { kernel } => enforce::run(binary, &super::guest_kernel(kernel)?),
             Self::Native => native::run(binary),
+            Self::Many => many::run(binary),
             Self::Revoke { kernel, repeats } => {
                 let kernel = kernel.as_deref().map(super::guest_kernel).transpose()?;
                 revoke::run(binary, kernel.as_ref(), *repeats)

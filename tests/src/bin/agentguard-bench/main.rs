@@ -7,6 +7,7 @@
 //! what the policy denies was denied, so a run in which nothing was enforced is no result.
 
 mod enforce;
+mod many;
 mod revoke;
 mod work;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["work", condition, round, scale] => work::run(&work::Label { condition, round }, number(scale)),
         ["enforce", work, scale] => enforce::run(work, scale),
+        ["many", ref counts @ ..] => many::run(&counts.iter().map(|count| number(count)).collect::<Vec<_>>()),
         ["revoke", repeats] => revoke::run(number(repeats)),
         ["revoke-work", kind, target, page, then] => revoke::work(kind, target, page, then),
         [rounds, scale] => compare(number(rounds), scale),

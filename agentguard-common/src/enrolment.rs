@@ -17,7 +17,7 @@ pub mod mode {
     pub const LOOK: u32 = 1;
     /// Its tasks are tagged: by the iterator as they are found, by the hooks as they fork, execute or end.
     pub const TAG: u32 = 2;
-    /// Tasks are tagged by the iterator that are in a cgroup which is selected for this tag, as the hooks do it.
+    /// Tasks are tagged by the iterator that are in selected cgroups, as the hooks do it.
     pub const CGROUP: u32 = 3;
 }
 
@@ -43,6 +43,8 @@ pub struct Enrolment {
     pub tag: Tag,
     /// Its first process. While it is only looked at, any start time is taken, and noted here.
     pub root: Process,
+    /// Moves of tasks between cgroups while some were selected. Never set back.
+    pub moves: u64,
     /// The kernel's counts; the daemon sets them to 0.
     pub counts: Counts,
 }
@@ -65,7 +67,7 @@ pub struct Counts {
     pub failed: u64,
 }
 
-const _: () = assert!(size_of::<Enrolment>() == 32 + 48);
+const _: () = assert!(size_of::<Enrolment>() == 40 + 48);
 
 /// Values of `TASK_ENROLLED`: how a task that was tagged while it ran is counted. Whoever comes second, the one who tags
 /// it or its own end, sees what the first did.

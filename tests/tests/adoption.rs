@@ -1,12 +1,13 @@
 //! What no launcher started gets an identity: a running process tree, and whatever lives in a cgroup.
 
 use std::process::Command;
+use std::time::Instant;
 
 use agentguard_tests::cgroup::Cgroup;
 use agentguard_tests::events::Event;
 use agentguard_tests::loopback::Listener;
 use agentguard_tests::puppet::Puppet;
-use agentguard_tests::{Level, Policy, Site};
+use agentguard_tests::{Level, Policy, Site, level};
 
 /// A policy that allows one port of loopback, and no file of the site.
 fn policy(site: &Site, port: u16) -> Policy {
@@ -185,14 +186,23 @@ fn who_is_in_a_cgroup_or_comes_to_it_is_its_invocations() {
     cgroup.take(barred.running.process.pid());
     assert_ne!(barred.attempt_or_end("connect", &format!("127.0.0.1:{port}")), Some("ok".into()));
     drop(barred);
+    // A request that is refused changes nothing of that.
+    let refused =
+        site.call(&["adopt", "--allow-degraded", "--policy", "nobody-pushed-it", "--cgroup", &cgroup.path()]);
+    assert!(refused.failure().stderr.contains("no policy is called"));
+    let mut barred = site.stray_puppet();
+    cgroup.take(barred.running.process.pid());
+    assert_ne!(barred.attempt_or_end("connect", &format!("127.0.0.1:{port}")), Some("ok".into()));
+    drop(barred);
     site.log().wait("its end", |e| e.invocation() == first && e.text("/action") == "exit");
+    let give_up = Instant::now() + level::deadline();
     let second = loop {
         // The exit of the last task is seen a little after its parent has.
         let out = site.call(&[&again[..], &["--json"]].concat());
         if out.status.success() {
             break id(&serde_json::from_str(&out.stdout).expect("JSON"));
         }
-        assert!(out.stderr.contains("live in cgroup"), "{out}");
+        assert!(out.stderr.contains("live in cgroup") && Instant::now() < give_up, "{out}");
     };
     site.log().until_end(&first);
     let mut free = site.stray_puppet();
@@ -202,6 +212,31 @@ fn who_is_in_a_cgroup_or_comes_to_it_is_its_invocations() {
     assert_eq!(listed(&site, &second)["state"], "active");
     cgroup.remove();
     site.log().until_end(&second);
+}
+
+#[test]
+fn a_cgroup_that_is_made_again_at_once_is_its_new_invocations() {
+    let site = Site::served();
+    let listener = Listener::on("127.0.0.1");
+    let (file, port) = (site.file("outside/file", "x"), listener.port());
+    let policy = policy(&site, port);
+    let mut before = Vec::new();
+    let mut cgroup = Cgroup::new("again");
+    for _ in 0..5 {
+        before.push(id(&adopt(&site, &policy, &["--cgroup", &cgroup.path()])));
+        cgroup.remove();
+        cgroup = Cgroup::new("again");
+    }
+    let last = id(&adopt(&site, &policy, &["--cgroup", &cgroup.path()]));
+    for id in &before {
+        site.log().until_end(id);
+    }
+    let mut puppet = site.stray_puppet();
+    cgroup.take(puppet.running.process.pid());
+    assert_eq!(rights(&mut puppet, &file, port), confined());
+    puppet.dismiss();
+    cgroup.remove();
+    site.log().until_end(&last);
 }
 
 #[test]

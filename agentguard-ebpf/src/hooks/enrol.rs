@@ -22,6 +22,9 @@ use crate::{atomic, kread, offset};
 
 const PF_EXITING: u32 = 0x4;
 const PF_KTHREAD: u32 = 0x20_0000;
+/// State of a task that is being made (`linux/sched.h`).
+const TASK_NEW: u32 = 0x800;
+const ENOMEM: i32 = 12;
 
 /// How a task that is tagged while it runs is counted ([`counted`]).
 #[unsafe(link_section = ".maps")]
@@ -39,32 +42,34 @@ fn counting(task: *mut task_struct, make: bool) -> *mut u64 {
     unsafe { bpf_task_storage_get(TASK_ENROLLED.as_ptr(), task.cast(), null_mut(), flags) }.cast()
 }
 
-/// Tags `task`, which runs or is about to, and counts it, unless somebody has or it ends first. True when it is counted
+/// Tags `task`, which runs or `begins`, and counts it, unless somebody has or it ends first. True when it is counted
 /// by this.
 ///
 /// The end of a task and the one who tags it come at once, so both swap the counting word. The task is counted before,
-/// lest the count be 0 between, and that is taken back when somebody else has come first.
+/// lest the count be 0 between, and that is taken back when somebody else has come first. All sets of programs do so: by
+/// the word it is counted once.
 #[inline(always)]
-pub(super) fn enrol(task: *mut task_struct, tag: Tag) -> bool {
+pub(super) fn enrol(task: *mut task_struct, tag: Tag, begins: bool) -> bool {
     if is_io_worker(task) {
         if note_io_worker(task, tag) {
             tag_task(task, tag); // counted nowhere
         }
         return false;
     }
-    if !counts() {
-        tag_task(task, tag); // the set of programs that counts comes to it too
-        return false;
-    }
-    let word = counting(task, true);
-    if word.is_null() {
-        count(Counter::TagTask);
-        return false;
-    }
     let Some(invocation) = INVOCATIONS.get_ptr_mut(tag.slot) else { return false };
+    let word = counting(task, true);
     // SAFETY: live map and storage values, aligned for u64.
     unsafe {
         let tasks = &raw mut (*invocation).tasks;
+        if word.is_null() {
+            // Who was made with the tag has to be counted all the same: its end finds no word, and takes it off.
+            count(Counter::TagTask);
+            let made = begins && tag_task(task, tag);
+            if made && counts() {
+                atomic::fetch_add(tasks, 1);
+            }
+            return made;
+        }
         atomic::fetch_add(tasks, 1);
         let tagged = tag_task(task, tag);
         let first = tagged && atomic::exchange(word, counted::YES) == counted::NOT;
@@ -85,19 +90,34 @@ fn record(task: *mut task_struct, tag: Tag) {
     emit::plain(&subject, Ring::Events, &mut event);
 }
 
-/// Gives the current task the tag that it is due, before it makes another or becomes another program.
+/// Gives the current task the tag that it is due, before it makes another or becomes another program. False when the kernel
+/// had no memory for it.
 #[inline(always)]
-pub(super) fn current() {
-    let Some(enrolment) = enrolment() else { return };
+pub(super) fn current() -> bool {
+    let Some(enrolment) = enrolment() else { return true };
     let task = current_task();
     if tag_of(task).is_some() {
-        return;
+        return true;
     }
-    let Some(tag) = due(enrolment, task) else { return };
-    if enrol(task, tag) {
+    match due(enrolment, task) {
+        Some(tag) => enrol_and_say(enrolment, task, tag),
+        None => true,
+    }
+}
+
+/// Tags a task that runs. False when the kernel had no memory for it, so that it has no identity still.
+#[inline(always)]
+fn enrol_and_say(enrolment: *mut Enrolment, task: *mut task_struct, tag: Tag) -> bool {
+    if enrol(task, tag, false) {
         tally!(enrolment, tagged);
         record(task, tag);
+        return true;
     }
+    let tagged = tag_of(task).is_some();
+    if !tagged {
+        tally!(enrolment, failed);
+    }
+    tagged
 }
 
 /// The tag of a child that is due one though its parent has none: it begins in a selected cgroup.
@@ -132,26 +152,33 @@ pub(super) fn leaving() -> bool {
 #[lsm(hook = "bprm_creds_for_exec")]
 pub fn exec_enrolled(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(1);
-    if earlier == 0 {
-        current();
+    if earlier != 0 {
+        return earlier;
     }
-    earlier
+    if current() { 0 } else { -ENOMEM }
 }
 
-/// Both levels, attached while a cgroup is selected: a task was moved there. With a process of several threads the kernel
-/// names the first only; the others get the tag when they fork or execute.
+/// Both levels, attached while a cgroup is selected: a task was moved. Of a process the kernel names the first thread, which
+/// may have ended, so the daemon is told that it should look for the others.
 #[btf_tracepoint(function = "cgroup_attach_task")]
 pub fn moved(ctx: BtfTracePointContext) -> i32 {
     let Some(enrolment) = enrolment() else { return 0 };
     let task: *mut task_struct = ctx.arg(2);
-    if tag_of(task).is_some() {
-        return 0;
+    if !exits(task)
+        && tag_of(task).is_none()
+        && let Some(tag) = selected(enrolment, task)
+    {
+        enrol_and_say(enrolment, task, tag);
     }
-    let Some(tag) = selected(enrolment, task) else { return 0 };
-    if enrol(task, tag) {
-        record(task, tag);
-    }
+    // SAFETY: a live map value, aligned for u64.
+    unsafe { atomic::fetch_add(&raw mut (*enrolment).moves, 1) };
     0
+}
+
+/// Whether a task asks for nothing more. Its end may have been counted.
+#[inline(always)]
+fn exits(task: *mut task_struct) -> bool {
+    kread::read::<u32>(task as usize + offset!(task_flags)).is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 /// `struct bpf_iter__task`. aya-ebpf has no iterators.
@@ -171,19 +198,23 @@ pub fn adopt_tasks(context: *const Context) -> i32 {
     if task.is_null() {
         return 0; // after the last task
     }
-    let flags = kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0);
     // SAFETY: a live map value.
     let (mode, tag) = unsafe { ((*enrolment).mode, (*enrolment).tag) };
-    if mode == mode::OFF || flags & PF_EXITING != 0 {
-        return 0; // what ends asks for nothing more, and its end may have been counted
+    if mode == mode::OFF || exits(task) {
+        return 0;
     }
-    let by_cgroup = mode == mode::CGROUP;
-    let belongs = match by_cgroup {
-        true if selected(enrolment, task) == Some(tag) => outcome::MEMBER,
-        true => outcome::OTHER,
-        false => lineage_of(task),
-    };
-    match belongs {
+    if mode == mode::CGROUP {
+        // Of one that is being made the fork decides whose it is.
+        let state = kread::read::<u32>(task as usize + offset!(task_state)).unwrap_or(TASK_NEW);
+        if state & TASK_NEW == 0
+            && tag_of(task).is_none()
+            && let Some(tag) = selected(enrolment, task)
+        {
+            enrol_and_say(enrolment, task, tag);
+        }
+        return 0;
+    }
+    match lineage_of(task) {
         outcome::MEMBER => {}
         outcome::OTHER => return 0,
         _ => {
@@ -192,21 +223,19 @@ pub fn adopt_tasks(context: *const Context) -> i32 {
         }
     }
     tally!(enrolment, members);
+    let flags = kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0);
     if flags & PF_KTHREAD != 0 {
         tally!(enrolment, kernel);
         return 0;
     }
     match tag_of(task) {
-        Some(other) if other != tag && !by_cgroup => {
+        Some(other) if other != tag => {
             tally!(enrolment, foreign);
         }
         Some(_) => {}
         None if mode == mode::LOOK => note_root(enrolment, task),
         None => {
-            if enrol(task, tag) {
-                tally!(enrolment, tagged);
-                record(task, tag);
-            }
+            enrol_and_say(enrolment, task, tag);
         }
     }
     0

@@ -24,7 +24,9 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    enrol::current();
+    if !enrol::current() {
+        return -ENOMEM;
+    }
     let Some(tag) = tag_of(current_task()) else { return 0 };
     let child: *mut task_struct = ctx.arg(0);
     let noted = !is_io_worker(child) || note_io_worker(child, tag);
@@ -42,7 +44,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
     }
     if lineage::is_on() {
-        enrol::enrol(child, tag); // it can be seen already, and somebody else may be about it
+        enrol::enrol(child, tag, true); // it can be seen already, and somebody else may be about it
     } else {
         tag_task(child, tag);
         if !subject.invocation.is_null() && counts() {

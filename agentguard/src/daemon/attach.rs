@@ -4,13 +4,14 @@
 //! own. It ends once the directory of the cgroup is gone too. Until then whoever comes to a cgroup whose invocation was
 //! revoked, or has expired, comes under an identity without any right.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use agentguard_common::invocation::Tag;
+use agentguard_common::invocation::{Tag, flags, state};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use serde_json::json;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 
 use super::Daemon;
 use super::api::{Adopt, Adopted, Problem, Revoke};
-use super::registry::{Cgroup, Invocation, State};
+use super::registry::{Cgroup, Invocation, Registry, State};
 use super::start::{Caller, problem};
 use crate::kernel::{Kernel, Level, adopt, cgroup_directory};
 
@@ -64,13 +65,15 @@ impl Target {
 /// Directories of cgroups whose removal is waited for. The kernel tells it of the directory above.
 pub(super) struct Directories {
     inotify: Inotify,
-    of: Mutex<HashMap<(WatchDescriptor, OsString), Uuid>>,
+    of: Mutex<HashMap<(WatchDescriptor, OsString), BTreeSet<Uuid>>>,
+    /// Moves of tasks after which was looked who came.
+    moves: AtomicU64,
 }
 
 impl Directories {
     pub(super) fn new() -> Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).context("inotify")?;
-        Ok(Self { inotify, of: Mutex::default() })
+        Ok(Self { inotify, of: Mutex::default(), moves: AtomicU64::new(0) })
     }
 
     fn watch(&self, cgroup: &Cgroup, invocation: Uuid) -> Result<()> {
@@ -80,21 +83,37 @@ impl Directories {
         };
         let mut of = super::lock(&self.of); // before its event can come
         let watch = self.inotify.add_watch(above, AddWatchFlags::IN_DELETE);
-        of.insert((watch.with_context(|| format!("watching {}", above.display()))?, name.into()), invocation);
+        let watch = watch.with_context(|| format!("watching {}", above.display()))?;
+        of.entry((watch, name.into())).or_default().insert(invocation);
         drop(of);
-        let there = adopt::cgroup_id(path).is_ok_and(|id| id == cgroup.id);
-        ensure!(there, "cgroup {} is gone", cgroup.path); // perhaps before it was watched
+        ensure!(cgroup.is_there(), "cgroup {} is gone", cgroup.path); // perhaps before it was watched
         Ok(())
     }
 
-    /// Whose directory an event says to be gone.
-    fn gone(&self, event: InotifyEvent) -> Option<Uuid> {
+    /// Whose directory had the name that an event says to be gone. There may be another of that name by now.
+    fn named(&self, event: InotifyEvent) -> Vec<Uuid> {
+        let Some(name) = event.name else { return Vec::new() };
+        super::lock(&self.of).get(&(event.wd, name)).into_iter().flatten().copied().collect()
+    }
+
+    fn forget(&self, invocation: Uuid) {
         let mut of = super::lock(&self.of);
-        let invocation = of.remove(&(event.wd, event.name?))?;
-        if !of.keys().any(|(watch, _)| *watch == event.wd) {
-            let _ = self.inotify.rm_watch(event.wd); // it ends with its directory
+        let watches: BTreeSet<_> = of.keys().map(|(watch, _)| *watch).collect();
+        of.retain(|_, of| {
+            of.remove(&invocation);
+            !of.is_empty()
+        });
+        for watch in watches {
+            if !of.keys().any(|(left, _)| *left == watch) {
+                let _ = self.inotify.rm_watch(watch); // it ends with its directory
+            }
         }
-        Some(invocation)
+    }
+}
+
+impl Cgroup {
+    fn is_there(&self) -> bool {
+        adopt::cgroup_id(Path::new(&self.path)).is_ok_and(|id| id == self.id)
     }
 }
 
@@ -125,11 +144,7 @@ impl Daemon {
         let fail = |e: anyhow::Error| problem(format!("{e:#}"), None);
         let target = match (request.pid, &request.cgroup) {
             (Some(pid), None) => Target::Tree(pid),
-            (None, Some(text)) => {
-                let cgroup = cgroup(text).map_err(fail)?;
-                self.make_way(&cgroup).map_err(fail)?;
-                Target::Cgroup(cgroup)
-            }
+            (None, Some(text)) => Target::Cgroup(cgroup(text).map_err(fail)?),
             _ => return Err(problem("exactly one of pid and cgroup says what to adopt", None)),
         };
         if self.level == Level::Compat && !request.run.allow_degraded {
@@ -145,29 +160,26 @@ impl Daemon {
         Ok(Adopted { started, tasks })
     }
 
-    /// Ends the invocation that a cgroup had before, if it has no right and no task left.
-    fn make_way(&self, cgroup: &Cgroup) -> Result<()> {
-        let registry = self.registry();
-        let Some(before) = registry.live().find(|i| i.selects && i.facts.cgroup.as_ref() == Some(cgroup))
-        else {
-            return Ok(());
-        };
-        let (id, tag, state) = (before.id, before.tag, before.state);
-        drop(registry);
+    /// The invocation that the target's cgroup has already: one without right and task, which makes way.
+    ///
+    /// # Errors
+    /// When it has one that does not.
+    pub(super) fn predecessor(kernel: &Kernel, registry: &Registry, target: &Target) -> Result<Option<Uuid>> {
+        let Target::Cgroup(cgroup) = target else { return Ok(None) };
+        let has = |i: &&Invocation| i.selects && i.facts.cgroup.as_ref() == Some(cgroup);
+        let Some(before) = registry.live().find(has) else { return Ok(None) };
+        let (id, path) = (before.id, &cgroup.path);
         ensure!(
-            state != State::Active,
-            "cgroup {} belongs to invocation {id} already; hint: agentguard revoke --kill {id}",
-            cgroup.path
+            before.state != State::Active,
+            "cgroup {path} belongs to invocation {id} already; hint: agentguard revoke --kill {id}"
         );
-        let tasks = self.kernel().invocation(tag.slot).tasks;
+        let tasks = kernel.invocation(before.tag.slot).tasks;
         ensure!(
             tasks == 0,
-            "{tasks} tasks of invocation {id}, which is {}, live in cgroup {} still; hint: agentguard revoke --kill {id}",
-            state.name(),
-            cgroup.path
+            "{tasks} tasks of invocation {id}, which is {}, live in cgroup {path} still; hint: agentguard revoke --kill {id}",
+            before.state.name()
         );
-        self.vacated(id);
-        Ok(())
+        Ok(Some(id))
     }
 
     /// Gives the identity of `invocation`, which is in the kernel already, to its target. Returns how many tasks got it.
@@ -181,26 +193,35 @@ impl Daemon {
             }
             Target::Cgroup(cgroup) => {
                 self.directories.watch(cgroup, invocation.id)?;
-                Ok(kernel.select_cgroup(cgroup.id, invocation.tag)?.tasks)
+                kernel.select_cgroup(cgroup.id, invocation.tag)?;
+                Ok(kernel.invocation(invocation.tag.slot).tasks)
             }
         }
     }
 
-    /// Takes back what was begun, after [`Self::give`] failed: whoever has the identity loses all rights.
-    pub(super) fn take_back(&self, invocation: &Invocation, e: anyhow::Error) -> anyhow::Error {
-        let (id, tag) = (invocation.id, invocation.tag);
+    /// Takes back what was begun, after [`Self::give`] failed. False when somebody has the identity: then it is to be
+    /// revoked.
+    pub(super) fn take_back(
+        &self,
+        kernel: &mut Kernel,
+        invocation: &Invocation,
+        why: &anyhow::Error,
+    ) -> bool {
         if invocation.selects {
-            self.deselect(id);
+            self.deselect(kernel, invocation.id);
         }
-        let kernel = self.kernel();
-        if kernel.invocation(tag.slot).tasks == 0 {
-            self.abandon(&kernel, id);
-            let mut record = invocation.record();
-            record.detail.insert("why".into(), json!(format!("{e:#}")));
-            self.note(record, "end");
-            return e;
+        if kernel.invocation(invocation.tag.slot).tasks != 0 {
+            return false;
         }
-        drop(kernel);
+        self.abandon(kernel, invocation.id);
+        let mut record = invocation.record();
+        record.detail.insert("why".into(), json!(format!("{why:#}")));
+        self.note(record, "end");
+        true
+    }
+
+    /// Takes all rights from what got an identity before its adoption failed.
+    pub(super) fn bar_half(&self, id: Uuid, e: anyhow::Error) -> anyhow::Error {
         match self.revoke(&Revoke { invocation: Some(id.to_string()), ..Revoke::default() }) {
             Ok(_) => e.context(format!(
                 "some of it was tagged and has lost all rights; hint: agentguard revoke --kill {id}"
@@ -209,25 +230,48 @@ impl Daemon {
         }
     }
 
-    /// Nobody comes to an invocation by its cgroup any more: the directory is gone.
-    fn vacated(&self, id: Uuid) {
-        self.deselect(id);
+    /// Nobody comes to an invocation by its cgroup any more: the directory is gone, or another invocation has it.
+    pub(super) fn vacated(&self, id: Uuid) {
+        self.deselect(&mut self.kernel(), id);
         let tag = self.registry().by_id(id).map(|i| i.tag);
         tag.into_iter().for_each(|tag| self.end_if_over(tag, 0));
     }
 
-    /// Somebody came to the cgroup of an invocation. Of a process that was moved there the kernel tells of the first thread
-    /// only.
-    pub(super) fn gather(&self, tag: Tag) {
-        let mut kernel = self.kernel();
-        let selects = self.registry().get(tag).is_some_and(|i| i.selects);
-        if selects && let Err(e) = kernel.gather(tag) {
-            tracing::error!("threads that came to a cgroup: {e:#}");
+    /// Somebody came to the cgroup of `tag`'s invocation by a hook of the kernel.
+    pub(super) fn joined(self: &Arc<Self>, tag: Tag) {
+        self.gather();
+        let frozen = self.kernel().invocation(tag.slot).flags & flags::FROZEN != 0;
+        let barred = |i: &Invocation| matches!(i.state, State::Revoked | State::Expired);
+        if self.level == Level::Compat && !frozen && self.registry().get(tag).is_some_and(barred) {
+            let daemon = self.clone(); // nothing else refuses it files and programs
+            std::thread::spawn(move || {
+                if let Err(e) = daemon.kill(&[tag]) {
+                    tracing::error!("what came to the cgroup of a barred invocation: {e:#}");
+                }
+            });
         }
     }
 
-    fn deselect(&self, id: Uuid) {
+    /// Looks who came to a cgroup and was not met by a hook: of a process that was moved the kernel names the first thread.
+    pub(super) fn gather(&self) {
         let mut kernel = self.kernel();
+        self.directories.moves.store(kernel.moves(), Ordering::SeqCst);
+        if self.registry().live().any(|i| i.selects)
+            && let Err(e) = kernel.gather()
+        {
+            tracing::error!("who came to the cgroups of invocations: {e:#}");
+        }
+    }
+
+    /// The same if tasks were moved since the last look.
+    pub(super) fn gather_moved(&self) {
+        if self.kernel().moves() != self.directories.moves.load(Ordering::SeqCst) {
+            self.gather();
+        }
+    }
+
+    fn deselect(&self, kernel: &mut Kernel, id: Uuid) {
+        self.directories.forget(id);
         let mut registry = self.registry();
         let Some(tag) = registry.by_id(id).map(|i| i.tag) else { return };
         let Some(invocation) = registry.get_mut(tag).filter(|i| i.selects) else { return };
@@ -250,10 +294,10 @@ impl Daemon {
             let mut ready = ready.readable().await?;
             match self.directories.inotify.read_events() {
                 Ok(events) => {
-                    let gone: Vec<_> =
-                        events.into_iter().filter_map(|event| self.directories.gone(event)).collect();
+                    let named: BTreeSet<Uuid> =
+                        events.into_iter().flat_map(|event| self.directories.named(event)).collect();
                     let daemon = self.clone();
-                    let work = move || gone.into_iter().for_each(|id| daemon.vacated(id));
+                    let work = move || named.into_iter().for_each(|id| daemon.vacated_if_gone(id));
                     tokio::task::spawn_blocking(work).await?;
                 }
                 Err(nix::errno::Errno::EAGAIN) => ready.clear_ready(),
@@ -262,34 +306,47 @@ impl Daemon {
         }
     }
 
+    fn vacated_if_gone(&self, id: Uuid) {
+        let there =
+            self.registry().by_id(id).and_then(|i| i.facts.cgroup.clone()).is_some_and(|c| c.is_there());
+        if !there {
+            self.vacated(id);
+        }
+    }
+
     /// After a restart: goes on with what the daemon before had begun, and looks which cgroups are still there.
     pub(super) fn take_over_selectors(&self, adopted: &[Tag]) -> Result<()> {
         let mut kernel = self.kernel();
-        if let Some(tag) = kernel.unfinished_adoption() {
-            let done = kernel.resume_adoption(adopted.contains(&tag));
-            if let Err(e) = done {
+        let unfinished = kernel.unfinished_adoption().filter(|tag| adopted.contains(tag));
+        if let Err(e) = kernel.resume_adoption(unfinished.is_some()) {
+            tracing::error!("an adoption that the daemon before had begun: {e:#}");
+            if let Some(tag) = unfinished {
                 // Whom it did not reach has no identity: better nobody acts by it.
-                tracing::error!("an adoption that the daemon before had begun: {e:#}");
-                kernel.set_state(tag.slot, agentguard_common::invocation::state::REVOKED);
+                kernel.set_state(tag.slot, state::REVOKED);
             }
         }
-        let owners: Vec<(Uuid, Tag, Cgroup)> = {
+        let mut owners: Vec<(Uuid, Tag, Cgroup)> = {
             let registry = self.registry();
             let of = |i: &Invocation| Some((i.id, i.tag, i.facts.cgroup.clone().filter(|_| i.selects)?));
             registry.live().filter_map(of).collect()
         };
+        owners.sort_unstable_by_key(|(id, ..)| *id);
         for (id, tag) in kernel.selectors()? {
             if !owners.iter().any(|(_, owner, cgroup)| *owner == tag && cgroup.id == id) {
                 kernel.deselect_cgroup(id)?;
             }
         }
+        // Identities are in order of time: of several that had one cgroup the newest has it.
+        let newest: HashMap<u64, Uuid> = owners.iter().map(|(id, _, cgroup)| (cgroup.id, *id)).collect();
         let mut gone = Vec::new();
         for (invocation, tag, cgroup) in owners {
-            if self.directories.watch(&cgroup, invocation).is_err() {
+            if newest.get(&cgroup.id) != Some(&invocation)
+                || self.directories.watch(&cgroup, invocation).is_err()
+            {
                 gone.push(invocation);
-                continue;
+            } else if let Err(e) = kernel.select_cgroup(cgroup.id, tag) {
+                tracing::error!("cgroup {}: {e:#}; it stays as the daemon before left it", cgroup.path);
             }
-            kernel.select_cgroup(cgroup.id, tag).with_context(|| format!("cgroup {}", cgroup.path))?;
         }
         drop(kernel);
         gone.into_iter().for_each(|id| self.vacated(id));

@@ -147,7 +147,7 @@ impl Sink for Ledger {
         }
         for (tag, of) in known {
             if of.joined {
-                self.daemon.gather(tag);
+                self.daemon.joined(tag);
             }
             self.daemon.end_if_over(tag, of.last_ns);
         }

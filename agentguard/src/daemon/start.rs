@@ -113,8 +113,8 @@ impl Daemon {
                 self.release_tables(draft.tables);
                 self.discard_tools(&draft.tools);
             }
-            if let Some(started) = issued.map_err(fail)? {
-                return Ok(started);
+            if let Some((started, tasks)) = issued.map_err(fail)? {
+                return Ok((started, tasks.map_err(fail)?));
             } // what it was made from has changed: again
         }
         Err(problem("the policy changes too often", Some("try again")))
@@ -263,12 +263,13 @@ impl Daemon {
     }
 
     /// Issues the identity and gives it to the target. `None` when the parent is no longer what the draft was made from.
+    /// With an error in place of the number of tasks, the identity was issued and has lost all rights.
     fn issue(
         self: &Arc<Self>,
         draft: &Draft,
         (caller, target): (&Caller, &Target),
         parent: Option<&Parent>,
-    ) -> Result<Option<(Started, u64)>> {
+    ) -> Result<Option<(Started, Result<u64>)>> {
         let mut kernel = self.kernel();
         ensure!(
             kernel.tag_of(caller.pidfd.as_fd()) == parent.map(|parent| parent.tag),
@@ -278,6 +279,7 @@ impl Daemon {
         if !self.is_current(&registry, draft, parent)? {
             return Ok(None);
         }
+        let before = Self::predecessor(&kernel, &registry, target)?;
         kernel.arm_open_checks(true)?;
         let Draft { facts, chain, tables, tools } = draft;
         let new = New {
@@ -303,9 +305,18 @@ impl Daemon {
         let tasks = if let Some((name, what)) = target.detail() {
             record.detail.insert(name.into(), what);
             self.note(record, "start"); // before what is recorded of its tasks
-            let given = tooled.and_then(|()| self.give(&mut kernel, &invocation, target));
-            drop(kernel);
-            given.map_err(|e| self.take_back(&invocation, e))?
+            match tooled.and_then(|()| self.give(&mut kernel, &invocation, target)) {
+                Ok(tasks) => {
+                    drop(kernel);
+                    before.into_iter().for_each(|before| self.vacated(before));
+                    Ok(tasks)
+                }
+                Err(e) if self.take_back(&mut kernel, &invocation, &e) => return Err(e),
+                Err(e) => {
+                    drop(kernel);
+                    Err(self.bar_half(id, e))
+                }
+            }
         } else {
             if let Err(e) = tooled.and_then(|()| tag_caller(&kernel, caller, tag)) {
                 // Back to what the caller was; what is left of this identity is barred.
@@ -323,7 +334,7 @@ impl Daemon {
             }
             drop(kernel);
             self.note(record, "start");
-            1
+            Ok(1)
         };
         self.note_tools(id, tools);
         self.look_after_counts();

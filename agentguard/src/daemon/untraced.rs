@@ -80,8 +80,8 @@ impl Tally {
 impl Daemon {
     /// Looks again and again as long as there are invocations. Call it when there is a new one.
     pub(super) fn look_after_counts(self: &Arc<Self>) {
-        if self.level != Level::Lsm || self.looks.running.swap(true, Ordering::SeqCst) {
-            return; // level compat is not in force where tracepoints are skipped
+        if self.looks.running.swap(true, Ordering::SeqCst) {
+            return;
         }
         let daemon = self.clone();
         tokio::spawn(async move {
@@ -120,6 +120,10 @@ impl Daemon {
     }
 
     fn look(&self) {
+        self.gather_moved();
+        if self.level != Level::Lsm {
+            return; // level compat is not in force where tracepoints are skipped
+        }
         if let Err(e) = self.correct_counts() {
             tracing::error!("counting the tasks of invocations: {e:#}");
         }
@@ -129,6 +133,9 @@ impl Daemon {
     fn correct_counts(&self) -> Result<()> {
         let misses = self.kernel().tracepoint_misses()?;
         let grew = self.looks.misses.swap(misses, Ordering::SeqCst) != misses;
+        if grew {
+            self.gather(); // a fork into a cgroup may be among them
+        }
         if !self.looks.unsettled.swap(false, Ordering::SeqCst) && !grew {
             return Ok(());
         }

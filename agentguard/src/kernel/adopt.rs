@@ -24,6 +24,7 @@
 
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use agentguard_common::enrolment::{Counts, Enrolment, MAX_SELECTORS, Process, mode};
@@ -37,6 +38,9 @@ use super::{Kernel, grace, pidfd_open};
 
 /// Passes after which a tree counts as one that can't be caught up with. Each has fewer untagged tasks than the last.
 const MAX_PASSES: u32 = 1000;
+
+/// Inode number of the first PID namespace (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// What an adoption did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +65,21 @@ impl Kernel {
 
     /// The same, doing something once the hooks are on and before the first task is tagged.
     fn adopt_and(&mut self, pid: u32, tag: Tag, meanwhile: impl FnOnce()) -> Result<Adopted> {
+        ensure!(
+            std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE,
+            "this daemon runs in a PID namespace of its own, where numbers of processes mean others than in the kernel; \
+             hint: hostPID: true, or adopt by cgroup"
+        );
         ensure!(!is_ancestor(pid)?, "process {pid} is this daemon or one of its ancestors");
         let pidfd = pidfd_open(pid)?;
         let root = self.look(pid, tag).with_context(|| format!("process {pid}"));
-        let root = root.inspect_err(|_| self.set_mode(mode::OFF))?;
+        let root = match root {
+            Ok(root) => root,
+            Err(e) => {
+                self.end_adoption()?;
+                return Err(e);
+            }
+        };
         ensure!(lives(&pidfd), "process {pid} has ended"); // or the number may be another's already
         self.prepare(tag, root);
         self.set_mode(mode::TAG);
@@ -85,14 +100,21 @@ impl Kernel {
 
     fn end_adoption(&mut self) -> Result<()> {
         self.set_mode(mode::OFF);
+        grace()?; // of the ends that are being noted
         self.forget_orphans()
     }
 
-    /// The identity that a daemon was giving to a tree or a cgroup when it ended. The hooks have been on since.
+    /// How often tasks were moved between cgroups while some were selected.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.enrolment.get(0).moves
+    }
+
+    /// The identity that a daemon was giving to a tree when it ended. The hooks have been on since.
     #[must_use]
     pub fn unfinished_adoption(&self) -> Option<Tag> {
         let left = self.enrolment.get(0);
-        matches!(left.mode, mode::TAG | mode::CGROUP).then_some(left.tag)
+        (left.mode == mode::TAG).then_some(left.tag)
     }
 
     /// Brings that to its end: goes on with it if the identity is still `wanted`.
@@ -188,16 +210,15 @@ impl Kernel {
         selectors.insert(id, [tag.slot, tag.generation], 0).context("adding a selector")?;
         // Then whoever is there: those that the hooks have not met, as they neither fork nor execute.
         grace()?;
-        self.gather(tag).context("tagging what is in the cgroup")
+        self.gather().context("tagging what is in the cgroup")
     }
 
-    /// Tags who is in the selected cgroups of `tag`'s invocation and was not met by a hook: other threads of a process that
-    /// was moved there.
+    /// Tags who is in a selected cgroup and was not met by a hook, each for the invocation that it is selected for.
     ///
     /// # Errors
     /// When not everybody could be tagged.
-    pub fn gather(&mut self, tag: Tag) -> Result<Adopted> {
-        self.prepare(tag, Process::default());
+    pub fn gather(&mut self) -> Result<Adopted> {
+        self.prepare(Tag::default(), Process::default());
         self.set_mode(mode::CGROUP);
         let done = self.tag_all();
         self.end_adoption()?;
@@ -254,7 +275,6 @@ fn own_cgroups() -> Result<Vec<u64>> {
 /// # Errors
 /// When there is none.
 pub fn cgroup_id(path: &Path) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
     let of = |what: &Path| std::fs::metadata(what).with_context(|| what.display().to_string());
     of(&path.join("cgroup.controllers")).context("not a cgroup of version 2")?;
     Ok(of(path)?.ino())

@@ -205,6 +205,9 @@ impl Kernel {
     fn take_over(&mut self) -> Result<()> {
         if self.pins.as_ref().is_some_and(|pins| !pins.others().is_empty()) {
             self.arm_open_checks(true)?; // those of the build before may be attached
+            if self.enrolment.get(0).selectors != 0 {
+                self.arm(Plan::moved(), true)?;
+            }
         }
         let Some(pins) = &self.pins else { return Ok(()) };
         if !pins.others().is_empty() {

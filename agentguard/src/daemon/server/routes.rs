@@ -173,8 +173,12 @@ pub(super) async fn adopt(
 ) -> Answer<Adopted> {
     operator(&daemon, &peer, "adopt")?;
     let caller = peer.caller(&daemon).ok_or_else(unknown_caller)?;
-    let adopted = blocking(move || daemon.attach(&request, &caller)).await?;
-    adopted.map(Json).map_err(|problem| (StatusCode::UNPROCESSABLE_ENTITY, Json(problem)))
+    let work = daemon.clone();
+    let adopted = blocking(move || work.attach(&request, &caller)).await?;
+    adopted.map(Json).map_err(|problem| {
+        daemon.ended.notify_one(); // as of a run that was refused
+        (StatusCode::UNPROCESSABLE_ENTITY, Json(problem))
+    })
 }
 
 fn unknown_caller() -> Refusal {

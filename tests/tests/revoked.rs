@@ -255,5 +255,9 @@ fn open_files_are_checked_only_while_an_agent_lives() {
         assert!(std::time::Instant::now() < give_up, "it stays attached");
         std::thread::sleep(std::time::Duration::from_millis(1)); // the daemon tells nobody
     }
+    // Also at once: the kernel is still about to detach.
+    let next = site.agent(policy(&site, "enforce")).run(["/usr/bin/true"]).success();
+    assert!(attached(), "nothing was attached for the next agent");
+    site.log().until_end(&next.invocation());
     daemon.stop(&site, libc::SIGTERM);
 }

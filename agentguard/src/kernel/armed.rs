@@ -1,10 +1,21 @@
 //! Programs that the host pays for, so they are attached only while somebody needs them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 use aya::programs::BtfTracePoint;
 
 use super::programs::{Attached, Plan};
 use super::{Kernel, Level};
+
+/// Longest that the kernel may take to detach a program, on a host that is busy.
+const DETACHED_WITHIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(1);
+
+fn is_busy(e: &anyhow::Error) -> bool {
+    let mut causes = e.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::ResourceBusy)
+}
 
 /// What is attached at the moment.
 #[derive(Default)]
@@ -58,9 +69,21 @@ impl Kernel {
     pub(super) fn arm(&mut self, plan: Plan, on: bool) -> Result<()> {
         match &self.pins {
             Some(pins) if on == pins.has(plan.name) => Ok(()),
-            Some(_) if on => self.place(plan),
+            Some(_) if on => self.place_again(plan),
             Some(pins) => pins.drop_link(plan.name),
             None => self.arm_unpinned(plan, on),
+        }
+    }
+
+    /// Attaches a program that may have been attached before. The kernel detaches a little after the pin is gone (a grace
+    /// period, and a worker), tells nobody, and until then takes the program for attached.
+    fn place_again(&mut self, plan: Plan) -> Result<()> {
+        let give_up = Instant::now() + DETACHED_WITHIN;
+        loop {
+            match self.place(plan) {
+                Err(e) if is_busy(&e) && Instant::now() < give_up => std::thread::sleep(AGAIN),
+                other => return other,
+            }
         }
     }
 

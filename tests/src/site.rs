@@ -174,14 +174,32 @@ impl Site {
     /// Where the daemon pins what outlives it.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
-        Path::new(PINS).join(self.home.file_name().unwrap_or_default())
+        Self::pins_of(&self.home)
+    }
+
+    fn pins_of(home: &Path) -> PathBuf {
+        Path::new(PINS).join(home.file_name().unwrap_or_default())
     }
 
     /// Detaches and removes what a daemon that was killed has left.
     pub fn unpin(&self) {
-        if let Err(e) = std::fs::remove_dir_all(self.pins()) {
-            assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{}: {e}", self.pins().display());
+        Self::unpin_of(&self.home);
+    }
+
+    fn unpin_of(home: &Path) {
+        let pins = Self::pins_of(home);
+        if let Err(e) = std::fs::remove_dir_all(&pins) {
+            assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{}: {e}", pins.display());
         }
+    }
+
+    /// The same for all sites within `parent`, whose processes were killed.
+    ///
+    /// # Panics
+    /// If something stays.
+    pub fn unpin_within(parent: &Path) {
+        let sites = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        sites.for_each(|site| Self::unpin_of(&site.path()));
     }
 
     /// `agentguard` with this site's socket and log.

@@ -37,11 +37,18 @@ fn an_interrupted_demo_leaves_nothing() {
     let capture = Capture::new(&site.path("output"), &mut command);
     let mut process = Owned::spawn(&mut command);
     let directory = tail::until(&capture.stdout, "a daemon", directory);
+    let pinned = || {
+        std::fs::read_dir("/sys/fs/bpf").expect("pins").flatten().map(|e| e.file_name()).collect::<Vec<_>>()
+    };
+    let site_of_demo =
+        std::fs::read_dir(&directory).expect("its site").flatten().map(|e| e.file_name()).collect::<Vec<_>>();
+    assert!(pinned().iter().any(|name| site_of_demo.contains(name)), "{site_of_demo:?}: nothing is pinned");
     process.signal(libc::SIGINT);
     let status = process.wait();
     let run = Finished::new(status, &capture).failure();
     assert!(run.stderr.contains("interrupted"), "{run}");
     assert!(!directory.exists());
+    assert!(!pinned().iter().any(|name| site_of_demo.contains(name)), "{:?} is attached still", pinned());
     let users = agentguard_tests::daemon::processes_of(&directory.display().to_string());
     assert!(users.is_empty(), "left: {users:?}");
 }

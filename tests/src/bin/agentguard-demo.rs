@@ -60,6 +60,7 @@ fn supervise() -> bool {
     };
     let _ = killpg(group, Signal::SIGKILL); // whatever is left
     while wait().is_ok() {}
+    Site::unpin_within(directory.path());
     match status {
         Some(status) if status.success() => true,
         Some(status) => {

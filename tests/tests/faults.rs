@@ -74,6 +74,15 @@ fn accept_all(listener: &Listener, stop: &AtomicBool) {
     }
 }
 
+/// Ends the threads beside the test, also when it fails: they would go on for ever.
+struct Ends<'f>([&'f AtomicBool; 2]);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|flag| flag.store(true, Ordering::SeqCst));
+    }
+}
+
 #[test]
 fn a_daemon_that_is_killed_at_any_moment_loses_nothing() {
     let kills = match std::env::var("AGENTGUARD_KILLS") {
@@ -106,6 +115,7 @@ fn a_daemon_that_is_killed_at_any_moment_loses_nothing() {
     let mut ids: Vec<String> = Vec::new();
     let mut revoked: BTreeSet<String> = BTreeSet::new();
     std::thread::scope(|scope| {
+        let _ends = Ends([&stop, &over]);
         scope.spawn(|| accept_all(&listener, &over));
         // Pushes meet a daemon that is there, is dying, or is not.
         scope.spawn(|| {

@@ -69,8 +69,10 @@ impl Log {
     pub fn lifecycle(&self, invocation: &str, action: &str) -> Event {
         let wanted = |e: &Event| e.text("/action") == action && e.0.get("seq").is_none();
         let what = format!("{action} of {invocation}");
+        let named = format!("\"action\":\"{action}\""); // others, of which there may be many thousands, are not parsed
         tail::until_after(&self.path, self.start, &what, |text| {
-            Self::parse_of(text, invocation).into_iter().find(wanted)
+            let lines = text.split_inclusive('\n').filter(|line| line.contains(&named));
+            Self::parse_of(&lines.collect::<String>(), invocation).into_iter().find(wanted)
         })
     }
 

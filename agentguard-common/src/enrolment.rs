@@ -53,8 +53,6 @@ pub struct Enrolment {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counts {
-    /// Tasks of the tree that the last passes saw.
-    pub members: u64,
     /// Tasks that were tagged.
     pub tagged: u64,
     /// Processes whose parent ended meanwhile.
@@ -67,7 +65,7 @@ pub struct Counts {
     pub failed: u64,
 }
 
-const _: () = assert!(size_of::<Enrolment>() == 40 + 48);
+const _: () = assert!(size_of::<Enrolment>() == 40 + 40);
 
 /// Values of `TASK_ENROLLED`: how a task that was tagged while it ran is counted. Whoever comes second, the one who tags
 /// it or its own end, sees what the first did.

@@ -19,6 +19,8 @@ use crate::{atomic, kread, offset};
 
 pub(crate) const EPERM: u16 = 1;
 pub(crate) const EACCES: u16 = 13;
+/// Of a hook that had no memory to do its work.
+pub(crate) const ENOMEM: i32 = 12;
 /// What a move that would widen rights gets: programs take it for another file system, and copy instead.
 pub(crate) const EXDEV: u16 = 18;
 

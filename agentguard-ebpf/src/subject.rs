@@ -13,6 +13,8 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_
 use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count};
 use crate::{kread, offset};
 
+/// Set in `task_struct.flags` of a task that ends (`linux/sched.h`).
+pub(crate) const PF_EXITING: u32 = 0x4;
 /// Set in `task_struct.flags` of io_uring's threads (`linux/sched.h`).
 const PF_IO_WORKER: u32 = 0x10;
 

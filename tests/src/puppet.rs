@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::{ChildStdin, Command, Stdio};
 
 use crate::agent::{Agent, PYTHON, Running};
-use crate::process::{Capture, Owned};
 use crate::site::Site;
 use crate::tail;
 
@@ -94,10 +93,10 @@ impl Site {
     #[must_use]
     pub fn stray_puppet(&self) -> Puppet {
         let mut command = Command::new(PYTHON);
-        let capture = Capture::new(&self.path("output"), command.args(["-c", SCRIPT]));
-        let mut process = Owned::spawn(command.stdin(Stdio::piped()));
-        let input = process.child().stdin.take().expect("a pipe");
-        let mut puppet = Puppet { running: Running { process, capture }, input, asked: 0 };
+        command.args(["-c", SCRIPT]);
+        let mut running = Running::start(self, command, Stdio::piped());
+        let input = running.process.child().stdin.take().expect("a pipe");
+        let mut puppet = Puppet { running, input, asked: 0 };
         assert_eq!(puppet.attempt("read", "/dev/null"), "ok"); // it runs
         puppet
     }

@@ -9,13 +9,11 @@ use agentguard_common::census::{TAGGED_BYTES, Tagged, flags};
 use aya_ebpf::bindings::{seq_file, task_struct};
 use aya_ebpf::helpers::generated::bpf_seq_write;
 
-use crate::subject::{current_task, is_io_worker, tag_of, tag_of_leader, was_io_worker};
+use crate::subject::{PF_EXITING, current_task, is_io_worker, tag_of, tag_of_leader, was_io_worker};
 use crate::{kread, offset};
 
 /// `__TASK_STOPPED | __TASK_TRACED` (`linux/sched.h`).
 const STOPPED_STATES: u32 = 0x4 | 0x8;
-/// Set in `task_struct.flags` once a task ends (`linux/sched.h`).
-const PF_EXITING: u32 = 0x4;
 /// `struct upid`: a number and the namespace it is of.
 const UPID_BYTES: usize = 16;
 

@@ -15,16 +15,14 @@ use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 use super::lineage::{
     ENROLMENT, due, enrolment, lineage_of, orphan_children, outcome, process_of, selected, tally,
 };
-use crate::emit::{self, FACT, Ring};
+use crate::emit::{self, ENOMEM, FACT, Ring};
 use crate::maps::{INVOCATIONS, Storage, count, counts};
-use crate::subject::{Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task};
+use crate::subject::{PF_EXITING, Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task};
 use crate::{atomic, kread, offset};
 
-const PF_EXITING: u32 = 0x4;
 const PF_KTHREAD: u32 = 0x20_0000;
 /// State of a task that is being made (`linux/sched.h`).
 const TASK_NEW: u32 = 0x800;
-const ENOMEM: i32 = 12;
 
 /// How a task that is tagged while it runs is counted ([`counted`]).
 #[unsafe(link_section = ".maps")]
@@ -222,7 +220,6 @@ pub fn adopt_tasks(context: *const Context) -> i32 {
             return 0;
         }
     }
-    tally!(enrolment, members);
     let flags = kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0);
     if flags & PF_KTHREAD != 0 {
         tally!(enrolment, kernel);

@@ -8,10 +8,9 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use super::privilege::demand_as;
+use crate::emit::ENOMEM;
 use crate::maps::{IPC_OWNER, count};
 use crate::subject::{Subject, current_task, tag_of};
-
-const ENOMEM: i32 = 12;
 
 /// Notes whose the new object is. One that cannot be noted is not made.
 #[inline(always)]

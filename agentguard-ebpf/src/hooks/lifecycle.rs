@@ -8,13 +8,12 @@ use aya_ebpf::macros::{btf_tracepoint, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, LsmContext};
 
 use super::{enrol, lineage};
-use crate::emit::{self, FACT, Ring};
+use crate::emit::{self, ENOMEM, FACT, Ring};
 use crate::maps::{counts, records};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task, was_io_worker};
 use crate::{atomic, kread, offset};
 
-const ENOMEM: i32 = 12;
 const SIGKILL: u32 = 9;
 
 /// Level `lsm`: the child gets its parent's tag, or is not made.

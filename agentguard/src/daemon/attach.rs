@@ -237,9 +237,9 @@ impl Daemon {
         tag.into_iter().for_each(|tag| self.end_if_over(tag, 0));
     }
 
-    /// Somebody came to the cgroup of `tag`'s invocation by a hook of the kernel.
+    /// Somebody came to the cgroup of `tag`'s invocation by a hook of the kernel: at level `compat` it is killed where the
+    /// invocation is barred.
     pub(super) fn joined(self: &Arc<Self>, tag: Tag) {
-        self.gather();
         let frozen = self.kernel().invocation(tag.slot).flags & flags::FROZEN != 0;
         let barred = |i: &Invocation| matches!(i.state, State::Revoked | State::Expired);
         if self.level == Level::Compat && !frozen && self.registry().get(tag).is_some_and(barred) {

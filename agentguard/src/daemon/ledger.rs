@@ -145,6 +145,9 @@ impl Sink for Ledger {
                 }
             }
         }
+        if known.values().any(|of| of.joined) {
+            self.daemon.gather();
+        }
         for (tag, of) in known {
             if of.joined {
                 self.daemon.joined(tag);

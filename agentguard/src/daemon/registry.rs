@@ -123,6 +123,14 @@ impl State {
 }
 
 impl Invocation {
+    /// An active one, of which nothing is recorded yet.
+    #[must_use]
+    pub fn new(id: Uuid, tag: Tag, facts: Facts, chain: Arc<Chain>, tables: u32) -> Self {
+        let selects = facts.cgroup.is_some();
+        let (state, seen, gaps) = (State::Active, Seen::default(), Seen::default());
+        Self { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0, selects }
+    }
+
     /// Its own policy.
     ///
     /// # Panics

@@ -13,7 +13,6 @@ use super::attach::Target;
 use super::catalogue::{self, Chain};
 use super::owner::Owner;
 use super::registry::{Facts, Invocation, Registry, Source, State};
-use super::seen::Seen;
 use super::store::Kept;
 use super::tools::ToolDraft;
 use crate::kernel::{Kernel, Level};
@@ -387,19 +386,7 @@ impl Daemon {
             ..wire::Invocation::default()
         };
         kernel.start(slot, of_slot);
-        let (seen, gaps, selects) = (Seen::default(), Seen::default(), facts.cgroup.is_some());
-        let invocation = Invocation {
-            id,
-            tag,
-            facts,
-            chain,
-            tables,
-            state: State::Active,
-            seen,
-            gaps,
-            untraced: 0,
-            selects,
-        };
+        let invocation = Invocation::new(id, tag, facts, chain, tables);
         registry.insert(invocation.clone());
         Ok(invocation)
     }

@@ -119,20 +119,9 @@ impl Daemon {
         };
         let chain = catalogue::chain(parent.map(|parent| &*parent.chain), own);
         let state = State::named(&kept.state).unwrap_or(State::Active);
-        let selects = facts.cgroup.is_some();
         let seen = logged.get(&id).cloned().unwrap_or_default();
-        registry.insert(Invocation {
-            id,
-            tag,
-            facts,
-            chain,
-            tables: slot.policy,
-            state,
-            seen,
-            gaps: Seen::default(),
-            untraced: 0,
-            selects,
-        });
+        let new = Invocation::new(id, tag, facts, chain, slot.policy);
+        registry.insert(Invocation { state, seen, ..new });
         found.adopted.push(tag);
         Ok(())
     }

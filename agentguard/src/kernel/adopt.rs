@@ -122,6 +122,9 @@ impl Kernel {
     /// # Errors
     /// When not everybody could be tagged, or the kernel refuses.
     pub fn resume_adoption(&mut self, wanted: bool) -> Result<()> {
+        if self.enrolment.get(0).mode == mode::OFF {
+            return Ok(());
+        }
         let done = if wanted { self.tag_all().map(drop) } else { Ok(()) };
         self.end_adoption()?;
         done
@@ -221,7 +224,7 @@ impl Kernel {
         self.prepare(Tag::default(), Process::default());
         self.set_mode(mode::CGROUP);
         let done = self.tag_all();
-        self.end_adoption()?;
+        self.set_mode(mode::OFF); // no orphans were noted
         done
     }
 

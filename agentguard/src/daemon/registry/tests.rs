@@ -29,18 +29,7 @@ fn invocation(slot: u32, generation: u32) -> Invocation {
         owner: Owner::default(),
         source: Arc::new(source),
     };
-    Invocation {
-        id: Uuid::now_v7(),
-        tag: Tag { slot, generation },
-        facts,
-        chain: Arc::default(),
-        tables: 1,
-        state: State::Active,
-        seen: Seen::default(),
-        gaps: Seen::default(),
-        untraced: 0,
-        selects: false,
-    }
+    Invocation::new(Uuid::now_v7(), Tag { slot, generation }, facts, Arc::default(), 1)
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use agentguard::daemon::owner::Owner;
-use agentguard::daemon::registry::{Facts, Invocation, Source, State};
-use agentguard::daemon::seen::Seen;
+use agentguard::daemon::registry::{Facts, Invocation, Source};
 use agentguard::event::record::Record;
 use agentguard::event::{Raw, enrich};
 use agentguard::kernel::Level;
@@ -34,36 +33,27 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
         tmp: "/tmp".into(),
     };
     let source = Source { name: "fuzz".into(), document: String::new(), variables, version: None };
-    Invocation {
-        id: uuid::Uuid::nil(),
-        tag: Tag { slot: 1, generation: 1 },
-        facts: Facts {
-            agent: "fuzz".into(),
-            principal: "fuzz".into(),
-            task: String::new(),
-            purpose: String::new(),
-            parent: None,
-            tool: None,
-            delegation: Vec::new(),
-            level: Level::Compat,
-            degraded: false,
-            started_ns: 0,
-            expires_ns: u64::MAX,
-            latest_ns: u64::MAX,
-            pid: 1,
-            uid: 0,
-            cgroup: None,
-            owner: Owner::default(),
-            source: Arc::new(source),
-        },
-        chain: Arc::new(Chain(vec![own(), own()])),
-        tables: 1,
-        state: State::Active,
-        seen: Seen::default(),
-        gaps: Seen::default(),
-        untraced: 0,
-        selects: false,
-    }
+    let facts = Facts {
+        agent: "fuzz".into(),
+        principal: "fuzz".into(),
+        task: String::new(),
+        purpose: String::new(),
+        parent: None,
+        tool: None,
+        delegation: Vec::new(),
+        level: Level::Compat,
+        degraded: false,
+        started_ns: 0,
+        expires_ns: u64::MAX,
+        latest_ns: u64::MAX,
+        pid: 1,
+        uid: 0,
+        cgroup: None,
+        owner: Owner::default(),
+        source: Arc::new(source),
+    };
+    let tag = Tag { slot: 1, generation: 1 };
+    Invocation::new(uuid::Uuid::nil(), tag, facts, Arc::new(Chain(vec![own(), own()])), 1)
 });
 
 fuzz_target!(|input: &[u8]| {

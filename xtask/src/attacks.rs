@@ -37,10 +37,12 @@ impl Column {
         Self { title, cells: BTreeMap::new() }
     }
 
-    /// Takes up a line `ATTACK <name> <user> <cell>`, separated by tabs; others are left alone. Of the cell the step in
-    /// parentheses, and why something is absent, are left out.
+    /// Takes up a line that ends with `ATTACK <name> <user> <cell>`, separated by tabs; the first has the name of the
+    /// test before it. Others are left alone. Of the cell the step in parentheses, and why something is absent, are
+    /// left out.
     pub(crate) fn take(&mut self, line: &str) {
-        let mut fields = line.split('\t').map(str::to_owned);
+        let start = line.find("ATTACK\t").unwrap_or_default();
+        let mut fields = line[start..].split('\t').map(str::to_owned);
         let (Some("ATTACK"), Some(name), Some(user), Some(cell)) =
             (fields.next().as_deref(), fields.next(), fields.next(), fields.next())
         else {
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn cells_are_by_attack_and_user() {
         let mut column = Column::new(title("lsm", "6.1.0-56-cloud-amd64"));
-        column.take("ATTACK\ta\troot\tEPERM (mounting)");
+        column.take("test attacks ... ATTACK\ta\troot\tEPERM (mounting)");
         column.take("ATTACK\ta\tnobody\tabsent: a kernel with it");
         column.take("ATTACK\tb\troot\tEPERM");
         column.take("something else");

@@ -34,7 +34,8 @@ fn main() -> ExitCode {
             let mut out = std::io::stdout();
             let text = serde_json::to_string(&victim).expect("JSON");
             writeln!(out, "{text}").and_then(|()| out.flush()).expect("telling the runner");
-            let _ = std::io::stdin().read(&mut [0]); // until the runner is done
+            let _ = std::io::stdin().read(&mut [0]); // until the runner is done, or interrupted
+            victim.clear_away();
             ExitCode::SUCCESS
         }
         ["helper", name, ref rest @ ..] => attacks::helper(name, rest),

@@ -29,7 +29,9 @@ pub fn serve(directory: &Path) -> Victim {
     let secret = std::fs::File::options().read(true).write(true).open(outside("secret")).expect("the secret");
     let memory: &'static [u8] = Box::leak(SECRET.as_bytes().to_vec().into_boxed_slice());
     let pid = std::process::id();
-    let name = |kind: &str| format!("agentguard-corpus-{pid}-{kind}");
+    // Not by its pid: what an interrupted run left behind would meet the next process of that number.
+    let this = uuid::Uuid::now_v7();
+    let name = |kind: &str| format!("agentguard-corpus-{this}-{kind}");
     let (tcp_allowed, tcp) = (inet::tcp(), inet::tcp());
     let shared = PathBuf::from("/dev/shm").join(name("shared"));
     std::fs::write(&shared, SECRET).expect("shared memory");

@@ -41,11 +41,9 @@ impl Column {
     /// test before it. Others are left alone. Of the cell the step in parentheses, and why something is absent, are
     /// left out.
     pub(crate) fn take(&mut self, line: &str) {
-        let start = line.find("ATTACK\t").unwrap_or_default();
-        let mut fields = line[start..].split('\t').map(str::to_owned);
-        let (Some("ATTACK"), Some(name), Some(user), Some(cell)) =
-            (fields.next().as_deref(), fields.next(), fields.next(), fields.next())
-        else {
+        let Some((_, fields)) = line.split_once("ATTACK\t") else { return };
+        let mut fields = fields.split('\t').map(str::to_owned);
+        let (Some(name), Some(user), Some(cell)) = (fields.next(), fields.next(), fields.next()) else {
             return;
         };
         let end = [" (", ": "].iter().filter_map(|mark| cell.find(mark)).min().unwrap_or(cell.len());

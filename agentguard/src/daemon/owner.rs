@@ -1,7 +1,8 @@
 //! Who answers for an invocation, and which invocations nobody answers for any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use agentguard_common::invocation::Tag;
 use nix::unistd::User;
 use procfs::ProcError;
 use serde::{Deserialize, Serialize};
@@ -86,25 +87,29 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// `None` for an invocation that has no process.
-    pub(super) fn about(kernel: &Kernel, registry: &Registry, invocation: &Invocation) -> Option<Self> {
-        let slot = kernel.invocation(invocation.tag.slot);
-        let facts = &invocation.facts;
-        if invocation.state == State::Ended || slot.generation != invocation.tag.generation || slot.tasks == 0
-        {
+    /// `None` for an invocation that has no process. `live` has those that have one: the kernel's count may say so of one
+    /// whose last exit it did not trace.
+    pub(super) fn about(
+        kernel: &Kernel,
+        registry: &Registry,
+        live: &HashSet<Tag>,
+        invocation: &Invocation,
+    ) -> Option<Self> {
+        if invocation.state == State::Ended || !live.contains(&invocation.tag) {
             return None;
         }
+        let facts = &invocation.facts;
         let parent = facts.parent.filter(|_| facts.tool.is_none()); // who enters a tool leaves what it was
         let parent_gone = parent.is_some_and(|parent| {
             registry.by_id(parent).is_none_or(|parent| {
                 let replaced = parent.facts.owner.first == facts.owner.first; // by `exec agentguard run`
-                kernel.invocation(parent.tag.slot).tasks == 0 && !replaced
+                !live.contains(&parent.tag) && !replaced
             })
         });
         Some(Self {
             owner: facts.owner.clone(),
             principal: facts.principal.clone(),
-            expired: crate::clock::boot_ns() >= slot.expires_ns,
+            expired: crate::clock::boot_ns() >= kernel.invocation(invocation.tag.slot).expires_ns,
             parent_gone,
         })
     }

@@ -227,12 +227,13 @@ pub(super) async fn list(
     let work = move || {
         let everything = peer.is_operator(&daemon);
         let visible = |i: &&Invocation| everything || Some(i.facts.uid) == peer.uid();
-        let kernel = daemon.kernel();
+        let mut kernel = daemon.kernel();
         let registry = daemon.registry();
         let seen = registry.all().filter(visible);
         let mut all: Vec<_> = if which.orphaned {
+            let live = kernel.census()?.iter().map(|task| task.tag).collect();
             let doubts: Vec<_> =
-                seen.map(|i| (listed(&kernel, i), Doubt::about(&kernel, &registry, i))).collect();
+                seen.map(|i| (listed(&kernel, i), Doubt::about(&kernel, &registry, &live, i))).collect();
             drop((registry, kernel));
             let orphans = owner::orphaned(doubts).into_iter();
             orphans.map(|(listed, orphaned)| Listed { orphaned, ..listed }).collect()
@@ -240,9 +241,9 @@ pub(super) async fn list(
             seen.map(|i| listed(&kernel, i)).collect()
         };
         all.sort_by(|a, b| a.invocation.cmp(&b.invocation));
-        all
+        Ok(all)
     };
-    blocking(work).await.map(Json)
+    blocking(work).await?.map(Json).map_err(|e| internal(&e))
 }
 
 #[utoipa::path(get, path = "/v1/invocations/{id}", params(("id" = String, Path)), responses(

@@ -23,7 +23,11 @@ impl Owned {
     /// If it does not start.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}")))
+        Self(command.spawn().unwrap_or_else(|e| {
+            let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+            let files = std::fs::read_to_string("/proc/sys/fs/file-nr").unwrap_or_default();
+            panic!("starting {command:?}: {e}; {open} descriptors of this test, files of the system: {files}")
+        }))
     }
 
     #[must_use]

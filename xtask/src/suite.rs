@@ -159,7 +159,9 @@ impl Binaries {
     /// A script that runs them all, and fails if one does.
     fn script(&self, binary: &std::path::Path, filter: &str) -> String {
         let run = |tests: &[PathBuf]| {
-            let line = |test: &PathBuf| format!("{} --test-threads=1 {filter} || status=1\n", test.display());
+            let line = |test: &PathBuf| {
+                format!("{}\n{} --test-threads=1 {filter} || status=1\n", vm::FORGET, test.display())
+            };
             tests.iter().map(line).collect::<String>()
         };
         let mut script =

@@ -217,7 +217,7 @@ impl Daemon {
         }
         file.seek(SeekFrom::Start(position))?;
         for line in BufReader::new(file).split(b'\n') {
-            let Ok(record) = serde_json::from_slice::<Record>(&line?) else { continue }; // a line that was cut off
+            let Ok(record) = serde_json::from_slice::<Record>(&line?) else { continue }; // not one of ours
             if let (Some(seq), Ok(id)) = (record.seq, record.invocation.parse()) {
                 seen.entry(id).or_default().add(seq);
             }

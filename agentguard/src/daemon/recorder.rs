@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::broadcast;
 
-use crate::event::record::Record;
+use crate::event::record::{Record, printable};
 
 /// Records a follower may lag behind before it is told how many it missed.
 const FOLLOW_BACKLOG: usize = 4096;
+
+/// Bytes that are kept of a line that was cut off. Records are shorter.
+const MAX_FRAGMENT: usize = 64 << 10;
 
 /// The file, and what waits for room in it.
 struct Log {
@@ -68,12 +71,11 @@ impl Recorder {
             std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         let file = File::options().create(true).append(true).read(true).mode(0o640).open(path);
-        let mut file = file.with_context(|| format!("opening the event log {}", path.display()))?;
-        let mut position = file.metadata()?.len();
-        if position > 0 && !ends_with_newline(&file, position)? {
-            file.write_all(b"\n")?; // a line that was cut off by a power loss stands alone
-            position += 1;
+        let file = file.with_context(|| format!("opening the event log {}", path.display()))?;
+        if file.metadata()?.is_file() {
+            mend(path).with_context(|| format!("mending the event log {}", path.display()))?;
         }
+        let position = file.metadata()?.len();
         let log = Log { file, position, waiting: String::new(), failing: false };
         Ok(Self { log: Mutex::new(log), followers: broadcast::channel(FOLLOW_BACKLOG).0 })
     }
@@ -116,11 +118,47 @@ impl Recorder {
     }
 }
 
-fn ends_with_newline(file: &File, len: u64) -> Result<bool> {
-    use std::os::unix::fs::FileExt as _;
-    let mut last = [0];
-    file.read_exact_at(&mut last, len - 1)?;
-    Ok(last == *b"\n")
+/// Puts a record in the place of a last line that has no end: a daemon was killed, or power was lost, while it was written.
+/// So every line is JSON, and what there was of that one stays readable. An event of the kernel's comes again, since its
+/// room in the ring was not given back.
+fn mend(path: &Path) -> Result<()> {
+    let file = File::options().read(true).write(true).open(path)?; // where data is appended, it can't be replaced
+    let len = file.metadata()?.len();
+    let start = last_line(&file, len)?;
+    if start == len {
+        return Ok(());
+    }
+    let mut text = vec![0; usize::try_from(len - start)?.min(MAX_FRAGMENT)];
+    file.read_exact_at(&mut text, start)?;
+    tracing::warn!("{}: its last line, of {} bytes, was cut off", path.display(), len - start);
+    let mut record = Record {
+        time: format!("{:.6}", jiff::Timestamp::now()),
+        boot_ns: crate::clock::boot_ns(),
+        action: "truncated-line".into(),
+        decision: "allow".into(),
+        ..Record::default()
+    };
+    record.detail.insert("bytes".into(), (len - start).into());
+    record.detail.insert("text".into(), printable(&text).into());
+    let line = line(&record).context("no record of it")?;
+    file.write_all_at(line.as_bytes(), start)?;
+    Ok(file.set_len(start + line.len() as u64)?)
+}
+
+/// Where the line at the end of the first `len` bytes begins; `len` when there is none, or when it is whole.
+fn last_line(file: &File, len: u64) -> Result<u64> {
+    let mut end = len;
+    let mut chunk = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(chunk.len() as u64);
+        let bytes = &mut chunk[..usize::try_from(end - start)?];
+        file.read_exact_at(bytes, start)?;
+        if let Some(newline) = bytes.iter().rposition(|&b| b == b'\n') {
+            return Ok(start + newline as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// The line of a record, with its end.
@@ -139,16 +177,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_was_cut_off_stands_alone() {
+    fn a_line_that_was_cut_off_becomes_a_record() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("events.jsonl");
-        std::fs::write(&path, "{\"half").expect("written");
-        let recorder = Recorder::open(&path).expect("opens");
-        let record = Record { action: "start".into(), ..Record::default() };
-        recorder.write(&line(&record).expect("a line"));
-        let text = std::fs::read_to_string(&path).expect("read");
-        assert_eq!(recorder.position(), text.len() as u64);
-        let lines: Vec<_> = text.lines().collect();
-        assert!(lines.len() == 2 && lines[0] == "{\"half" && lines[1].contains("\"start\""), "{text}");
+        let zeros = "\0".repeat(2 * MAX_FRAGMENT);
+        for (before, cut) in
+            [("", "{\"half"), ("{}\n{}\n", "{\"time\":\"caf\u{e9}"), ("{}\n", "\0\0"), ("{}\n", &zeros)]
+        {
+            std::fs::write(&path, format!("{before}{cut}")).expect("written");
+            let recorder = Recorder::open(&path).expect("opens");
+            let record = Record { action: "start".into(), ..Record::default() };
+            recorder.write(&line(&record).expect("a line"));
+            let text = std::fs::read_to_string(&path).expect("read");
+            assert_eq!(recorder.position(), text.len() as u64);
+            let rest = text.strip_prefix(before).expect("whole lines are left alone");
+            let records: Vec<Record> =
+                rest.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            let [mended, start] = records.as_slice() else { panic!("{rest}") };
+            assert_eq!((mended.action.as_str(), start.action.as_str()), ("truncated-line", "start"));
+            assert_eq!(mended.detail["bytes"], cut.len());
+            let kept = &cut.as_bytes()[..cut.len().min(MAX_FRAGMENT)];
+            assert_eq!(mended.detail["text"], printable(kept));
+        }
+    }
+
+    #[test]
+    fn whole_lines_are_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("events.jsonl");
+        let long = format!("{{}}\n{{\"long\":\"{}\"}}\n", "x".repeat(9000));
+        for whole in ["", "{}\n", &long] {
+            std::fs::write(&path, whole).expect("written");
+            let recorder = Recorder::open(&path).expect("opens");
+            assert_eq!(recorder.position(), whole.len() as u64);
+            assert_eq!(std::fs::read_to_string(&path).expect("read"), whole);
+        }
     }
 }

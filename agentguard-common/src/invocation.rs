@@ -129,7 +129,8 @@ pub struct Control {
     pub record_to: u32,
     /// The one set that counts tasks.
     pub counts: u32,
-    pub reserved: u32,
+    /// The newest generation of a policy's tables. None is given out twice: the kernel remembers states by it.
+    pub newest_policy: u32,
 }
 
 impl Control {
@@ -140,7 +141,7 @@ impl Control {
         record_from: 0,
         record_to: 0,
         counts: 0,
-        reserved: 0,
+        newest_policy: 0,
     };
 
     /// Whether the set of programs with `epoch` records events.

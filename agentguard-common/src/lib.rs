@@ -5,6 +5,7 @@
 //! [`file::decide`] or [`net::decide`], and return the verdict. The daemon, `policy test` and the property
 //! tests call the very same functions over the very same tables, so what is explained is what is enforced.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod census;
 pub mod counter;
@@ -33,4 +34,22 @@ impl Words for [u32] {
     fn word(&self, index: u32) -> u32 {
         self.get(index as usize).copied().unwrap_or(0)
     }
+}
+
+/// The sign of a difference: 1 if it is negative. Opaque to the compiler, which would make a comparison and branches of it,
+/// and each branch in a loop doubles what the kernel's verifier looks at.
+#[inline(always)]
+#[must_use]
+pub fn sign(difference: u64) -> u32 {
+    let mut sign = difference;
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: one instruction on a register.
+    unsafe {
+        core::arch::asm!("{0} >>= 63", inout(reg) sign, options(pure, nomem, nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        sign >>= 63;
+    }
+    sign as u32
 }

@@ -4,9 +4,9 @@
 //! its cost grows with the logarithm of the number of rules. They sit in the same arena as the file tables, which
 //! makes a policy switch one store for files and network together.
 
-use crate::Words;
 use crate::policy::PolicyHeader;
 use crate::verdict::{Decision, Reason, Verdict};
+use crate::{Words, sign};
 
 /// Words of an IPv4 range: first address (host order), position of its port list.
 pub const RANGE4_WORDS: u32 = 2;
@@ -111,19 +111,29 @@ pub const fn port_key(op: NetOp, protocol: u8, port: u16) -> u32 {
     ((op as u32) << 24) | ((protocol as u32) << 16) | port as u32
 }
 
-/// The last of `len` ranges for which `starts_at_or_before` holds; the first one always does.
+/// 1 if `wanted`, in words from the most significant, is below `start`, else 0.
 #[inline(always)]
-fn search(len: u32, starts_at_or_before: impl Fn(u32) -> bool) -> u32 {
+fn is_below<const N: usize>(wanted: [u32; N], start: [u32; N]) -> u32 {
+    let mut borrow = 0;
+    let mut i = N;
+    while i > 0 {
+        i -= 1;
+        borrow = sign((wanted[i] as u64).wrapping_sub(start[i] as u64).wrapping_sub(borrow as u64));
+    }
+    borrow
+}
+
+/// The last of `len` ranges that does not begin behind what is wanted; the first one never does. `begins_behind` says 1 of
+/// those that do, 0 of the others.
+#[inline(always)]
+fn search(len: u32, begins_behind: impl Fn(u32) -> u32) -> u32 {
     let mut low = 0;
-    let mut high = len;
+    let mut left = len;
     let mut round = 0;
-    while round < SEARCH_ROUNDS && high - low > 1 {
-        let mid = low + ((high - low) >> 1);
-        if starts_at_or_before(mid) {
-            low = mid;
-        } else {
-            high = mid;
-        }
+    while round < SEARCH_ROUNDS && left > 1 {
+        let half = left >> 1;
+        low += half & begins_behind(low + half).wrapping_sub(1);
+        left -= half;
         round += 1;
     }
     low
@@ -138,7 +148,7 @@ fn port_list<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, address: Addre
                 return 0;
             }
             let at = |i: u32| policy.net4 + i * RANGE4_WORDS;
-            let i = search(policy.net4_len, |i| words.word(at(i)) <= addr);
+            let i = search(policy.net4_len, |i| is_below([addr], [words.word(at(i))]));
             words.word(at(i) + 1)
         }
         Address::V6([a, b, c, d]) => {
@@ -146,14 +156,8 @@ fn port_list<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, address: Addre
                 return 0;
             }
             let at = |i: u32| policy.net6 + i * RANGE6_WORDS;
-            let high = ((a as u64) << 32) | b as u64;
-            let low = ((c as u64) << 32) | d as u64;
-            let i = search(policy.net6_len, |i| {
-                let row = at(i);
-                let h = ((words.word(row) as u64) << 32) | words.word(row + 1) as u64;
-                let l = ((words.word(row + 2) as u64) << 32) | words.word(row + 3) as u64;
-                h < high || (h == high && l <= low)
-            });
+            let start = |row: u32| [0, 1, 2, 3].map(|word| words.word(row + word));
+            let i = search(policy.net6_len, |i| is_below([a, b, c, d], start(at(i))));
             words.word(at(i) + 4)
         }
     }
@@ -171,7 +175,7 @@ pub fn decide<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, facts: &NetFa
         return Verdict::deny(Reason::NoRule);
     }
     let key = port_key(facts.op, facts.protocol, facts.port);
-    let i = search(len, |i| words.word(list + 1 + i * PORT_WORDS) <= key);
+    let i = search(len, |i| is_below([key], [words.word(list + 1 + i * PORT_WORDS)]));
     match words.word(list + 2 + i * PORT_WORDS) {
         v if v == PortVerdict::Allow as u32 => Verdict::new(Decision::Allow, Reason::Rule),
         v if v == PortVerdict::Ask as u32 => Verdict::new(Decision::Ask, Reason::Rule),

@@ -40,6 +40,24 @@ pub struct Member {
     pub required: bool,
 }
 
+/// The instruction that calls `bpf_rdonly_cast`, as the object file holds it: aya knows no functions of the kernel, so the
+/// loader writes the function's BTF id over the upper half.
+pub const CAST_CALL: u64 = (CAST_PLACEHOLDER as u64) << 32 | 0x2085; // BPF_JMP | BPF_CALL, BPF_PSEUDO_KFUNC_CALL
+const CAST_PLACEHOLDER: u32 = 0x5ca5_7ca1;
+
+/// Addresses of the kernel's sequence locks, from its symbols; 0 where they are not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sequences {
+    /// `rename_lock`: odd while a directory entry moves, and another number afterwards.
+    pub renames: u64,
+    /// `mount_lock`: the same of mounts.
+    pub mounts: u64,
+    /// BTF id of `struct seqcount`, which both begin with; 0 where the kernel has no `bpf_rdonly_cast`, which makes reading
+    /// them a load instead of a helper call.
+    pub kind: u64,
+}
+
 offsets! {
     file_path = "file"."f_path" required;
     file_mode = "file"."f_mode" required;
@@ -50,6 +68,10 @@ offsets! {
     dentry_parent = "dentry"."d_parent" required;
     dentry_name = "dentry"."d_name" required;
     dentry_inode = "dentry"."d_inode" required;
+    dentry_flags = "dentry"."d_flags" required;
+    /// Where the kernel keeps a short name; another member from 6.15 on.
+    dentry_iname = "dentry"."d_iname" optional;
+    dentry_shortname = "dentry"."d_shortname" optional;
     dentry_sb = "dentry"."d_sb" required;
     qstr_len = "qstr"."len" required;
     qstr_name = "qstr"."name" required;
@@ -93,6 +115,7 @@ offsets! {
     task_cred = "task_struct"."cred" required;
     task_real_cred = "task_struct"."real_cred" required;
     task_nsproxy = "task_struct"."nsproxy" required;
+    task_bpf_storage = "task_struct"."bpf_storage" required;
     task_fs = "task_struct"."fs" required;
     task_files = "task_struct"."files" required;
     fs_pwd = "fs_struct"."pwd" required;

@@ -1,6 +1,7 @@
 //! Events into the rings.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::copy_nonoverlapping;
 
 use agentguard_common::counter::Counter;
@@ -42,14 +43,19 @@ pub(crate) enum Ring {
 /// A header with everything that is the same for all actions of the current task.
 #[inline(always)]
 pub(crate) fn header(subject: &Subject, action: Action, verdict: Verdict) -> EventHeader {
-    let mut event = EventHeader::default();
-    fill(&mut event, subject, action, verdict);
-    event
+    let mut event = MaybeUninit::uninit();
+    *fill(&mut event, subject, action, verdict)
 }
 
 /// The same in place: a header that is returned is on the stack twice.
 #[inline(always)]
-pub(crate) fn fill(event: &mut EventHeader, subject: &Subject, action: Action, verdict: Verdict) {
+pub(crate) fn fill<'a>(
+    event: &'a mut MaybeUninit<EventHeader>,
+    subject: &Subject,
+    action: Action,
+    verdict: Verdict,
+) -> &'a mut EventHeader {
+    let event = blank(event);
     event.action = action as u16;
     event.decision = verdict.decision as u8;
     event.reason = verdict.reason as u8;
@@ -68,7 +74,7 @@ pub(crate) fn fill(event: &mut EventHeader, subject: &Subject, action: Action, v
         bpf_get_current_comm((&raw mut event.comm).cast::<c_void>(), 16);
     }
     let parent = kread::word(current_task() as usize + offset!(task_real_parent));
-    event.parent_pid = kread::read::<u32>(parent + offset!(task_tgid)).unwrap_or(0);
+    event.parent_pid = kread::value::<u32>(parent + offset!(task_tgid));
     if !subject.policy.is_null() {
         // SAFETY: a live map value.
         event.policy_generation = unsafe { (*subject.policy).generation };
@@ -80,6 +86,20 @@ pub(crate) fn fill(event: &mut EventHeader, subject: &Subject, action: Action, v
             event.flags = (*subject.invocation).flags;
         }
     }
+    event
+}
+
+/// Zeroes it in stores of words: for a value of zeroes the compiler calls a function that goes byte by byte.
+#[inline(always)]
+fn blank(event: &mut MaybeUninit<EventHeader>) -> &mut EventHeader {
+    let mut i = 0;
+    while i < HEADER_BYTES / size_of::<u64>() {
+        // SAFETY: inside the header, which is aligned for words. Volatile, or they become one call again.
+        unsafe { event.as_mut_ptr().cast::<u64>().add(i).write_volatile(0) };
+        i += 1;
+    }
+    // SAFETY: integers, all written.
+    unsafe { event.assume_init_mut() }
 }
 
 /// Takes the invocation's next sequence number, so that a loss afterwards is a provable gap.

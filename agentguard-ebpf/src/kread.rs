@@ -1,7 +1,8 @@
-//! The only reads through kernel pointers.
+//! The only reads through kernel pointers: by address, which a helper does, or by typed pointer, which is one instruction.
 
 use core::ffi::c_void;
 
+use agentguard_common::offsets::CAST_CALL;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 /// Reads one `T` at a kernel address. `None` when the address faults.
@@ -20,8 +21,66 @@ pub(crate) fn read<T: Copy>(address: usize) -> Option<T> {
     if error == 0 { Some(unsafe { value.assume_init() }) } else { None }
 }
 
+/// Reads one `T` of integers at a kernel address, 0 when the address faults: the helper writes zeroes then. Without a look at
+/// what it returns there is one way on for the verifier, not two.
+#[inline(always)]
+pub(crate) fn value<T: Copy>(address: usize) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes all of `value`, whatever it returns; callers use integer types only.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast::<c_void>(),
+            size_of::<T>() as u32,
+            address as *const c_void,
+        );
+        value.assume_init()
+    }
+}
+
 /// Reads a pointer-sized word, 0 when the address faults (a null pointer fails the next step).
 #[inline(always)]
 pub(crate) fn word(address: usize) -> usize {
-    read::<usize>(address).unwrap_or(0)
+    value(address)
+}
+
+/// Reads a member of a kernel object. The object may be gone or null: a read that faults gives 0.
+///
+/// # Safety
+/// The verifier knows `object` as a typed pointer, and `offset` as the constant offset of a member of that size.
+#[inline(always)]
+pub(crate) unsafe fn member<T: Copy>(object: *const u8, offset: usize) -> T {
+    // SAFETY: by contract; the verifier checks it, and the kernel handles faults. Volatile, since others write.
+    unsafe { core::ptr::read_volatile(object.add(offset).cast::<T>()) }
+}
+
+/// The typed pointer to the kernel's object at `address`, of the type with the BTF id `kind`. No code but a move: the call
+/// is for the verifier.
+///
+/// # Safety
+/// The kernel has `bpf_rdonly_cast`, and the verifier knows `kind` as a constant that names a struct.
+#[inline(always)]
+pub(crate) unsafe fn cast(address: u64, kind: u64) -> *const u8 {
+    let object: u64;
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: a call that reads its two arguments and returns the first; the registers that calls leave undefined are
+    // given up.
+    unsafe {
+        core::arch::asm!(
+            ".quad {call}",
+            call = const CAST_CALL,
+            inlateout("r1") address => _,
+            inlateout("r2") kind => _,
+            lateout("r0") object,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+            options(pure, nomem, nostack),
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = (kind, CAST_CALL); // for lints on this host
+        object = address;
+    }
+    object as *const u8
 }

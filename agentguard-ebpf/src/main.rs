@@ -6,9 +6,10 @@
 #![no_main]
 #![expect(unreachable_pub, reason = "program entry points are found by section, not by path")]
 #![expect(internal_features, reason = "read-modify-write atomics, see atomic.rs")]
-#![feature(core_intrinsics, adt_const_params)]
+#![feature(core_intrinsics, adt_const_params, asm_experimental_arch)]
 
 mod atomic;
+mod cache;
 mod emit;
 mod hooks;
 mod kread;

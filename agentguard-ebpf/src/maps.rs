@@ -6,26 +6,28 @@ use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS as COUNTER_COUNT, Counter};
 use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES, HEADER_BYTES, MAX_PATH};
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, MAX_TOOLS, Tag, ToolKey};
-use agentguard_common::offsets::Offsets;
+use agentguard_common::offsets::{Offsets, Sequences};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
+use crate::cache::Directory;
+
 /// BTF declaration of a local storage map, for which aya has no type.
 #[repr(C)]
-pub(crate) struct Storage<const KIND: usize, const FLAGS: usize> {
+pub(crate) struct Storage<const KIND: usize, const FLAGS: usize, V = Tag> {
     r#type: *const [i32; KIND],
     key: *const i32,
-    value: *const Tag,
+    value: *const V,
     max_entries: *const [i32; 0],
     map_flags: *const [i32; FLAGS],
 }
 
 // SAFETY: the pointers only carry types into BTF; nothing reads them.
-unsafe impl<const KIND: usize, const FLAGS: usize> Sync for Storage<KIND, FLAGS> {}
+unsafe impl<const KIND: usize, const FLAGS: usize, V> Sync for Storage<KIND, FLAGS, V> {}
 
-impl<const KIND: usize, const FLAGS: usize> Storage<KIND, FLAGS> {
+impl<const KIND: usize, const FLAGS: usize, V> Storage<KIND, FLAGS, V> {
     pub(crate) const fn new() -> Self {
         use core::ptr::null;
         Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
@@ -67,6 +69,15 @@ pub(crate) static TASK_TOOL: Storage<
 pub(crate) static SOCKET_TAG: Storage<
     { bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize },
     { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize },
+> = Storage::new();
+
+/// What is known of a directory: see [`crate::cache`].
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "DIRECTORY")]
+pub(crate) static DIRECTORY: Storage<
+    { bpf_map_type::BPF_MAP_TYPE_INODE_STORAGE as usize },
+    { BPF_F_NO_PREALLOC as usize },
+    Directory,
 > = Storage::new();
 
 #[map]
@@ -111,10 +122,17 @@ pub(crate) const SCRATCH_BUFFERS: u32 = 8;
 /// alone, and of one with a second path behind it.
 const SLACK: usize = 2 * MAX_PATH;
 
+/// No state of a DFA.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
 /// A path under construction (right-aligned at `HEADER_BYTES + MAX_PATH`), with room for an event header before it.
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) busy: u64,
+    /// Whether the path is the same for all tasks of the mount namespace.
+    pub(crate) shared: u32,
+    /// The state of the DFA behind the path's last slash, [`UNKNOWN`] until the path was read by it.
+    pub(crate) parent_state: u32,
     pub(crate) bytes: [u8; HEADER_BYTES + MAX_PATH + SLACK],
 }
 
@@ -124,6 +142,17 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 /// Member offsets of the running kernel, from its BTF.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::ZERO;
+
+/// Addresses of the running kernel's sequence locks, from its symbols.
+#[unsafe(no_mangle)]
+static SEQUENCES: Sequences = Sequences { renames: 0, mounts: 0, kind: 0 };
+
+/// The addresses, as constants that the verifier knows; without both, 0.
+#[inline(always)]
+pub(crate) fn sequences() -> Sequences {
+    // SAFETY: a read of a static; volatile so that the compiler does not fold the zeroes it sees.
+    unsafe { core::ptr::read_volatile(&raw const SEQUENCES) }
+}
 
 /// Which set of programs this is. A build that takes over from another gets the next number.
 #[unsafe(no_mangle)]
@@ -154,14 +183,15 @@ pub(crate) fn counts() -> bool {
 #[macro_export]
 macro_rules! offset {
     ($field:ident) => {
-        // SAFETY: a read of a static; volatile so that the compiler does not fold the zero it sees.
-        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::offsets()).$field) as usize }
+        $crate::maps::offset_at(core::mem::offset_of!(agentguard_common::offsets::Offsets, $field))
     };
 }
 
+/// The offset that is at byte `at` of all of them.
 #[inline(always)]
-pub(crate) const fn offsets() -> *const Offsets {
-    &raw const OFFSETS
+pub(crate) fn offset_at(at: usize) -> usize {
+    // SAFETY: the place of a field; volatile so that the compiler does not fold the zero it sees.
+    unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u8>().add(at).cast::<u32>()) as usize }
 }
 
 /// Adds one to a failure counter.
@@ -188,8 +218,25 @@ impl Arena {
 impl Words for Arena {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
-        let index = core::hint::black_box(index) & (ARENA_WORDS - 1);
+        let index = masked::<{ ARENA_WORDS as i32 - 1 }>(u64::from(index));
         // SAFETY: the masked index is inside the map value, which the verifier checks too.
         unsafe { core::ptr::read_volatile(self.0.add(index as usize)) }
     }
+}
+
+/// `number & MASK`, in an instruction that the compiler can't see through: it would drop or move a mask that the verifier
+/// wants to see. Unlike `black_box` it leaves everything in its register.
+#[inline(always)]
+pub(crate) fn masked<const MASK: i32>(number: u64) -> u64 {
+    let mut number = number;
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: one instruction on a register.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) number, const MASK, options(pure, nomem, nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        number &= MASK as u64; // for lints on this host
+    }
+    number
 }

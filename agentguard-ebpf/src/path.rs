@@ -6,7 +6,7 @@ use agentguard_common::counter::Counter;
 use agentguard_common::event::{HEADER_BYTES, MAX_PATH};
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 
-use crate::maps::{SCRATCH, SCRATCH_BUFFERS, Scratch, count};
+use crate::maps::{SCRATCH, SCRATCH_BUFFERS, Scratch, UNKNOWN, count};
 use crate::subject::current_task;
 use crate::{atomic, kread, offset};
 
@@ -117,6 +117,9 @@ struct Walk {
     mount_ns: usize,
     position: u32,
     outcome: u32,
+    /// Whether the path is the same for all tasks of the mount namespace.
+    shared: u32,
+    padding: u32,
 }
 
 /// One step up: a component, or a crossing from a mount to the one below it.
@@ -135,6 +138,9 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         if below == mount || below == 0 {
             let ns = kread::word(mount + offset!(mount_ns));
             let kernels_own = ns == 0 || ns >= ERROR_POINTERS;
+            if kernels_own {
+                walk.shared = 0;
+            }
             walk.outcome =
                 if (!kernels_own && ns == walk.mount_ns) || (kernels_own && names_message_queues(walk)) {
                     outcome::RESOLVED
@@ -160,9 +166,12 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
         kread::read::<u32>(walk.dentry + offset!(dentry_name) + offset!(qstr_len)).unwrap_or(u32::MAX);
     let mut name = kread::word(walk.dentry + offset!(dentry_name) + offset!(qstr_name));
     let own = *b"self";
-    if parent == root && is_own_process(walk) {
-        len = 4;
-        name = 0;
+    if parent == root && is_on_procfs(walk) {
+        walk.shared = 0;
+        if is_own_process(walk) {
+            len = 4;
+            name = 0;
+        }
     }
     if len > NAME_MAX || walk.position < len + 1 {
         walk.outcome = if len > NAME_MAX { outcome::UNREADABLE } else { outcome::TOO_LONG };
@@ -190,7 +199,7 @@ unsafe extern "C" fn walk_step(_index: u32, walk: *mut Walk) -> i64 {
 fn names_message_queues(walk: &mut Walk) -> bool {
     let sb = kread::word(walk.mnt + offset!(vfsmount_sb));
     let at = *b"/dev/mqueue";
-    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(MQUEUE_MAGIC) || walk.position < at.len() as u32 {
+    if kread::value::<u64>(sb + offset!(sb_magic)) != MQUEUE_MAGIC || walk.position < at.len() as u32 {
         return false;
     }
     walk.position -= at.len() as u32;
@@ -201,13 +210,15 @@ fn names_message_queues(walk: &mut Walk) -> bool {
     true
 }
 
+#[inline(always)]
+fn is_on_procfs(walk: &Walk) -> bool {
+    let sb = kread::word(walk.mnt + offset!(vfsmount_sb));
+    kread::value::<u64>(sb + offset!(sb_magic)) == PROC_SUPER_MAGIC
+}
+
 /// Whether the walk is at the procfs directory of the current process, which policies call `self`.
 #[inline(always)]
 fn is_own_process(walk: &Walk) -> bool {
-    let sb = kread::word(walk.mnt + offset!(vfsmount_sb));
-    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(PROC_SUPER_MAGIC) {
-        return false;
-    }
     let inode = kread::word(walk.dentry + offset!(dentry_inode));
     if inode == 0 {
         return false;
@@ -256,10 +267,17 @@ fn walk(scratch: *mut Scratch, dentry: usize, mnt: usize) -> u32 {
         mount_ns: kread::word(nsproxy + offset!(nsproxy_mnt_ns)),
         position: MAX_PATH as u32,
         outcome: outcome::RUNNING,
+        shared: 1,
+        padding: 0,
     };
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
         bpf_loop(MAX_COMPONENTS, walk_step as *const () as *mut c_void, (&raw mut walk).cast(), 0);
+    }
+    // SAFETY: a live map value, claimed for this decision.
+    unsafe {
+        (*scratch).shared = walk.shared;
+        (*scratch).parent_state = UNKNOWN;
     }
     if walk.outcome == outcome::ANONYMOUS {
         return NO_NAME;

@@ -8,7 +8,7 @@ use agentguard_common::policy::FileTables;
 use agentguard_common::verdict::Verdict;
 use aya_ebpf::helpers::generated::bpf_loop;
 
-use crate::maps::{Arena, Scratch};
+use crate::maps::{Arena, Scratch, UNKNOWN, masked};
 use crate::path::{Buffer, INDEX_MASK, bytes};
 use crate::subject::Subject;
 
@@ -21,6 +21,8 @@ struct Scan {
     buffer: *const u8,
     position: u32,
     state: u32,
+    parent_state: u32,
+    padding: u32,
 }
 
 /// Eight bytes of the DFA walk.
@@ -32,9 +34,13 @@ unsafe extern "C" fn scan_step(_index: u32, scan: *mut Scan) -> i64 {
         if scan.position >= MAX_PATH as u32 {
             return 1;
         }
+        let position = masked::<{ INDEX_MASK as i32 }>(u64::from(scan.position));
         // SAFETY: the masked position is inside the buffer.
-        let byte = unsafe { *scan.buffer.add(HEADER_BYTES + (scan.position & INDEX_MASK) as usize) };
+        let byte = unsafe { *scan.buffer.add(HEADER_BYTES + position as usize) };
         scan.state = file::step(&scan.arena, scan.tables, scan.state, byte);
+        if byte == b'/' {
+            scan.parent_state = scan.state;
+        }
         scan.position += 1;
         i += 1;
     }
@@ -65,7 +71,15 @@ extern "C" fn state_behind(
     if scratch.is_null() {
         return 0;
     }
-    let mut scan = Scan { tables, arena, buffer: bytes(scratch), position, state: tables.start };
+    let mut scan = Scan {
+        tables,
+        arena,
+        buffer: bytes(scratch),
+        position,
+        state: tables.start,
+        parent_state: UNKNOWN,
+        padding: 0,
+    };
     // SAFETY: the callback has the signature that bpf_loop wants, and the context outlives the call.
     unsafe {
         bpf_loop(
@@ -75,6 +89,8 @@ extern "C" fn state_behind(
             0,
         );
     }
+    // SAFETY: a live map value, claimed for this decision.
+    unsafe { (*scratch).parent_state = scan.parent_state };
     if below != 0 && position < MAX_PATH as u32 - 1 {
         scan.state = file::step(&arena, scan.tables, scan.state, b'/');
     }

@@ -53,6 +53,15 @@ pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
     if tag.is_null() { None } else { Some(unsafe { *tag }) }
 }
 
+/// The current task's tag. Of a task at which nobody ever stored anything that is known without asking a helper.
+#[inline(always)]
+pub(crate) fn current_tag() -> Option<Tag> {
+    let task = current_task();
+    // SAFETY: the current task, and the constant offset of a member.
+    let stored = unsafe { kread::member::<u64>(task.cast_const().cast(), offset!(task_bpf_storage)) };
+    if stored == 0 { None } else { tag_of(task) }
+}
+
 /// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.
 #[inline(always)]
 pub(crate) fn tag_task(task: *mut task_struct, tag: Tag) -> bool {
@@ -125,7 +134,7 @@ pub(crate) fn was_io_worker(task: *mut task_struct) -> bool {
 /// Whether the kernel made `task` to work for io_uring. Not while the task ends.
 #[inline(always)]
 pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
-    kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0) & PF_IO_WORKER != 0
+    kread::value::<u32>(task as usize + offset!(task_flags)) & PF_IO_WORKER != 0
 }
 
 /// The tag of a task's process, for a worker that has none of its own.
@@ -141,7 +150,7 @@ impl Subject {
     /// The current task's subject; `None` for untagged tasks, which AgentGuard never denies anything.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        tag_of(current_task()).map(Self::of)
+        current_tag().map(Self::of)
     }
 
     /// As [`Self::current`], at level `compat`: an io_uring worker, for which no fork is traced, acts for its process.
@@ -167,7 +176,11 @@ impl Subject {
             return stale;
         };
         // SAFETY: a live map value. The daemon writes single words; each is read once.
-        let (barred, index) = unsafe { ((*invocation).barred(tag, now()), (*invocation).policy) };
+        let (barred, index) = unsafe {
+            // The clock is only asked where there is an end.
+            let now = if (*invocation).expires_ns == u64::MAX { 0 } else { now() };
+            ((*invocation).barred(tag, now), (*invocation).policy)
+        };
         let Some(policy) = POLICIES.get_ptr(index) else {
             count(Counter::StaleTag);
             return stale;
@@ -197,6 +210,19 @@ impl Subject {
     pub(crate) fn policy_flags(&self) -> u32 {
         // SAFETY: null or a live map value.
         if self.policy.is_null() { 0 } else { unsafe { (*self.policy).flags } }
+    }
+
+    /// Generation of the policy, 0 without one.
+    #[inline(always)]
+    pub(crate) fn policy_generation(&self) -> u32 {
+        // SAFETY: null or a live map value.
+        if self.policy.is_null() { 0 } else { unsafe { (*self.policy).generation } }
+    }
+
+    /// Whether the policy asks to record what is allowed.
+    #[inline(always)]
+    pub(crate) fn records_allowed(&self) -> bool {
+        self.policy_flags() & flags::LOG_ALLOWED != 0
     }
 
     /// A copy of the policy header.

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::level::deadline;
 use crate::process::{Capture, Finished, Owned};
 use crate::site::Site;
+use crate::tail;
 
 /// A daemon with its own socket and event log.
 #[derive(Debug)]
@@ -48,6 +49,16 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Sends `signal`.
+    pub fn signal(&self, signal: i32) {
+        self.process.signal(signal);
+    }
+
+    /// Waits until the daemon has said something with `text` in it, on its standard error.
+    pub fn until_said(&self, text: &str) {
+        tail::until(&self.capture.stderr, text, |said| said.contains(text).then_some(()));
     }
 
     /// What the daemon holds in the kernel.

@@ -177,6 +177,28 @@ impl Site {
         Self::pins_of(&self.home)
     }
 
+    /// Whether a program of the kernel plane is attached at the moment.
+    #[must_use]
+    pub fn attached(&self, program: &str) -> bool {
+        let sets = std::fs::read_dir(self.pins().join(format!("v1-{}", crate::Level::expected().name())))
+            .expect("pins")
+            .flatten();
+        sets.into_iter().any(|set| set.path().join(program).exists())
+    }
+
+    /// Waits until nothing is attached that the host pays for, as a while after the last invocation is over.
+    pub fn until_quiet(&self) {
+        let give_up = std::time::Instant::now() + crate::level::deadline();
+        let hot = match crate::Level::expected() {
+            crate::Level::Lsm => ["file_open", "open_permission"],
+            crate::Level::Compat => ["cgroup_egress", "cgroup_ingress"],
+        };
+        while hot.iter().any(|program| self.attached(program)) {
+            assert!(std::time::Instant::now() < give_up, "it stays attached");
+            std::thread::sleep(std::time::Duration::from_millis(1)); // the daemon tells nobody
+        }
+    }
+
     fn pins_of(home: &Path) -> PathBuf {
         Path::new(PINS).join(home.file_name().unwrap_or_default())
     }

@@ -238,11 +238,8 @@ fn open_files_are_checked_only_while_an_agent_lives() {
     }
     let site = Site::new();
     let daemon = site.daemon();
-    let attached = || {
-        let sets = std::fs::read_dir(site.pins().join("v1-lsm")).expect("pins").flatten();
-        sets.into_iter().any(|set| set.path().join("open_permission").exists())
-    };
-    assert!(!attached(), "attached before there is an agent");
+    let attached = || site.attached("open_permission") && site.attached("file_open");
+    site.until_quiet(); // the daemon tries what it attaches, once
     let agent =
         site.agent(policy(&site, "enforce")).spawn_on(std::process::Stdio::piped(), &["/usr/bin/cat"]);
     let id = agent.invocation();
@@ -250,11 +247,7 @@ fn open_files_are_checked_only_while_an_agent_lives() {
     let _revoked = site.call(&["revoke", &id]).success();
     let _ = agent.finish();
     site.log().until_end(&id);
-    let give_up = std::time::Instant::now() + deadline();
-    while attached() {
-        assert!(std::time::Instant::now() < give_up, "it stays attached");
-        std::thread::sleep(std::time::Duration::from_millis(1)); // the daemon tells nobody
-    }
+    site.until_quiet();
     // Also at once: the kernel is still about to detach.
     let next = site.agent(policy(&site, "enforce")).run(["/usr/bin/true"]).success();
     assert!(attached(), "nothing was attached for the next agent");

@@ -18,7 +18,7 @@ use super::file::{check, check_file};
 use crate::emit::{self, EACCES};
 use crate::maps::count;
 use crate::path::{Buffer, MQUEUE_MAGIC};
-use crate::subject::{acts_for_kernel, current_task, tag_of};
+use crate::subject::{acts_for_kernel, current_tag, current_task};
 use crate::{kread, offset};
 
 /// Mounts of one file system in a task's namespace that are looked at. With more, the change is denied.
@@ -103,7 +103,7 @@ fn everywhere(dentry: usize, want: Access) -> i32 {
         return 0; // the layers of a stacked file system; decided on the stacked one
     }
     let sb = kread::word(dentry + offset!(dentry_sb));
-    if kread::read::<u64>(sb + offset!(sb_flags)).unwrap_or(0) & SB_KERNMOUNT != 0 {
+    if kread::value::<u64>(sb + offset!(sb_flags)) & SB_KERNMOUNT != 0 {
         return 0; // nobody but holders of a descriptor can reach it
     }
     let Some(buffer) = Buffer::claim() else { return check(Action::Path, 0, 0, want) };
@@ -154,7 +154,7 @@ macro_rules! attribute_hooks {
         // The kernel stops at the first refusal of an LSM, so earlier verdicts need no look.
         #[lsm(hook = $hook)]
         pub fn $name(ctx: LsmContext) -> i32 {
-            if tag_of(current_task()).is_none() {
+            if current_tag().is_none() {
                 return 0;
             }
             everywhere(ctx.arg::<*const u8>($entry) as usize, Access::WRITE)
@@ -173,11 +173,11 @@ attribute_hooks! {
 /// What programs keep in attributes for themselves is content. Others say who may do what, and `ls` reads them.
 #[lsm(hook = "inode_getxattr")]
 pub fn inode_getxattr(ctx: LsmContext) -> i32 {
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     let name = ctx.arg::<*const u8>(1) as usize;
-    if kread::read::<[u8; 5]>(name) != Some(*b"user.") {
+    if kread::value::<[u8; 5]>(name) != *b"user." {
         return 0;
     }
     everywhere(ctx.arg::<*const u8>(0) as usize, Access::READ)
@@ -187,7 +187,7 @@ pub fn inode_getxattr(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn message_queue(dentry: usize, want: Access) -> i32 {
     let sb = kread::word(dentry + offset!(dentry_sb));
-    if kread::read::<u64>(sb + offset!(sb_magic)) != Some(MQUEUE_MAGIC) || tag_of(current_task()).is_none() {
+    if kread::value::<u64>(sb + offset!(sb_magic)) != MQUEUE_MAGIC || current_tag().is_none() {
         return 0;
     }
     let nsproxy = kread::word(current_task() as usize + offset!(task_nsproxy));
@@ -208,7 +208,7 @@ pub fn inode_unlink(ctx: LsmContext) -> i32 {
 /// Times. Owner, mode and size have hooks with a path.
 #[lsm(hook = "inode_setattr")]
 pub fn inode_setattr(ctx: LsmContext) -> i32 {
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     // 6.9 put the mount's id map first. All are read before one is chosen: the verifier wants constant offsets.
@@ -241,7 +241,7 @@ pub(super) fn changes_tree(command: u32) -> bool {
 /// Decides about a use of `file` that changes it, or what is in it.
 #[inline(always)]
 pub(super) fn use_to_write(file: usize) -> i32 {
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     check_file(Action::Path, file, Access::WRITE)

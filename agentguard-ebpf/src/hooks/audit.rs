@@ -11,7 +11,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::emit::{self, EACCES, Ring};
 use crate::path::{self, Buffer, Object, Resolved};
-use crate::subject::{Subject, current_task, tag_of};
+use crate::subject::{Subject, current_tag, current_task};
 use crate::{kread, offset};
 
 /// x86-64 `struct pt_regs`: part of the kernel's user ABI (`PTRACE_GETREGS`).
@@ -61,12 +61,12 @@ fn open_access(flags: u64) -> Access {
 #[btf_tracepoint(function = "sys_exit")]
 pub fn refused_call(ctx: BtfTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
-    if result != -i64::from(EACCES) || tag_of(current_task()).is_none() {
+    if result != -i64::from(EACCES) || current_tag().is_none() {
         return 0;
     }
     let Some(subject) = Subject::current() else { return 0 };
     let frame = ctx.arg::<*const u8>(0) as usize;
-    let arg = |offset: usize| kread::read::<u64>(frame + offset).unwrap_or(0);
+    let arg = |offset: usize| kread::value::<u64>(frame + offset);
     let start = arg(regs::RDI) as i32; // the directory of the *at calls
     let (action, directory, string, want) = match arg(regs::ORIG_RAX) {
         number::OPEN => (Action::Open, AT_FDCWD, arg(regs::RDI), open_access(arg(regs::RSI))),
@@ -108,7 +108,7 @@ fn directory_of(fd: i32) -> (usize, usize) {
         kread::word(task + offset!(task_fs)) + offset!(fs_pwd)
     } else {
         let table = kread::word(kread::word(task + offset!(task_files)) + offset!(files_fdt));
-        let room = kread::read::<u32>(table + offset!(fdtable_max_fds)).unwrap_or(0);
+        let room = kread::value::<u32>(table + offset!(fdtable_max_fds));
         if fd as u32 >= room {
             return (0, 0);
         }

@@ -39,7 +39,7 @@ pub fn census(context: *const Context) -> i32 {
         return 0; // after the last task
     }
     let at = task as usize;
-    if kread::read::<u32>(at + offset!(task_exit_state)).unwrap_or(0) != 0 {
+    if kread::value::<u32>(at + offset!(task_exit_state)) != 0 {
         return 0; // a zombie does nothing any more
     }
     let worker = is_io_worker(task) || was_io_worker(task);
@@ -53,7 +53,7 @@ pub fn census(context: *const Context) -> i32 {
     let mut record = Tagged { tag, tid: number(at, level), ..Tagged::default() };
     record.tgid = number(kread::word(at + offset!(task_group_leader)), level);
     record.parent_tid = number(kread::word(at + offset!(task_real_parent)), level);
-    if kread::read::<u32>(at + offset!(task_state)).unwrap_or(0) & STOPPED_STATES != 0 {
+    if kread::value::<u32>(at + offset!(task_state)) & STOPPED_STATES != 0 {
         record.flags |= flags::STOPPED;
     }
     if worker {
@@ -62,7 +62,7 @@ pub fn census(context: *const Context) -> i32 {
     if kread::word(at + offset!(task_vfork_done)) != 0 {
         record.flags |= flags::VFORKED;
     }
-    if kread::read::<u32>(at + offset!(task_flags)).unwrap_or(0) & PF_EXITING != 0 {
+    if kread::value::<u32>(at + offset!(task_flags)) & PF_EXITING != 0 {
         record.flags |= flags::EXITING;
     }
     // SAFETY: `record` lives across the call, which copies it. When the buffer of the file is full the kernel throws the
@@ -75,16 +75,16 @@ pub fn census(context: *const Context) -> i32 {
 #[inline(always)]
 fn level(task: usize) -> u32 {
     let pid = kread::word(task + offset!(task_thread_pid));
-    kread::read::<u32>(pid + offset!(pid_level)).unwrap_or(0)
+    kread::value::<u32>(pid + offset!(pid_level))
 }
 
 /// The id of a task in its namespace at `level`, 0 if it has none there.
 #[inline(always)]
 fn number(task: usize, level: u32) -> u32 {
     let pid = kread::word(task + offset!(task_thread_pid));
-    if kread::read::<u32>(pid + offset!(pid_level)).unwrap_or(0) < level {
+    if kread::value::<u32>(pid + offset!(pid_level)) < level {
         return 0;
     }
     let at = pid + offset!(pid_numbers) + level as usize * UPID_BYTES;
-    kread::read::<u32>(at + offset!(upid_nr)).unwrap_or(0)
+    kread::value::<u32>(at + offset!(upid_nr))
 }

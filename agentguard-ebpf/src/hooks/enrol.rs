@@ -83,8 +83,8 @@ pub(super) fn enrol(task: *mut task_struct, tag: Tag, begins: bool) -> bool {
 fn record(task: *mut task_struct, tag: Tag) {
     let subject = Subject::of(tag);
     let mut event = emit::header(&subject, Action::Adopt, FACT);
-    event.other_pid = kread::read::<u32>(task as usize + offset!(task_tgid)).unwrap_or(0);
-    event.other_tid = kread::read::<u32>(task as usize + offset!(task_pid)).unwrap_or(0);
+    event.other_pid = kread::value::<u32>(task as usize + offset!(task_tgid));
+    event.other_tid = kread::value::<u32>(task as usize + offset!(task_pid));
     emit::plain(&subject, Ring::Events, &mut event);
 }
 
@@ -220,7 +220,7 @@ pub fn adopt_tasks(context: *const Context) -> i32 {
             return 0;
         }
     }
-    let flags = kread::read::<u32>(task as usize + offset!(task_flags)).unwrap_or(0);
+    let flags = kread::value::<u32>(task as usize + offset!(task_flags));
     if flags & PF_KTHREAD != 0 {
         tally!(enrolment, kernel);
         return 0;

@@ -1,19 +1,22 @@
 //! Opens and executions at level `lsm`, and the one function that decides about a file for all hooks.
 
-use agentguard_common::event::{Action, EventHeader, MAX_PATH};
+use agentguard_common::event::{Action, MAX_PATH};
 use agentguard_common::file::Access;
+use agentguard_common::invocation::Tag;
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use core::mem::MaybeUninit;
 
 use agentguard_common::offsets::ABSENT;
 
+use crate::cache::{self, Moment, Place};
 use crate::emit::{self, EACCES, EXDEV};
-use crate::maps::Scratch;
+use crate::maps::{Scratch, UNKNOWN};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::scan;
-use crate::subject::{Subject, acts_for_kernel, current_task, tag_of};
+use crate::subject::{Subject, acts_for_kernel, current_tag};
 use crate::{kread, offset};
 
 pub(super) const FMODE_READ: u32 = 1;
@@ -68,14 +71,18 @@ pub struct Question {
     widens: u32,
     /// How often the process was refused it before, this time included, where that is counted; else 0.
     times: u32,
+    /// Answered: whether the object's path is the same for all tasks of the mount namespace.
+    shared: u32,
+    /// Answered: the state of the DFA behind the last slash of the object's path, or [`UNKNOWN`].
+    parent_state: u32,
 }
 
 /// Answers for the current task and records the answer. Returns 0 or a negative errno.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn decide_file(question: *const Question) -> i32 {
+extern "C" fn decide_file(question: *mut Question) -> i32 {
     // SAFETY: null or a caller's live `Question`.
-    let Some(question) = (unsafe { question.as_ref() }) else { return -i32::from(EACCES) };
+    let Some(question) = (unsafe { question.as_mut() }) else { return -i32::from(EACCES) };
     let Some(subject) = Subject::current() else { return 0 };
     let Some(buffer) = Buffer::claim() else {
         let verdict = Verdict::deny(Reason::Internal);
@@ -116,34 +123,96 @@ pub(super) fn refuse_widening(dentry: usize, mnt: usize) -> i32 {
 /// True when the task is stopped.
 #[inline(always)]
 fn ask(action: Action, object: Object, want: Access, widens: bool) -> bool {
-    let question = Question {
-        object,
-        action: action as u32,
-        want: u32::from(want.0),
-        widens: u32::from(widens),
-        times: 0,
+    let mut question = Question::new(action, object, want, widens);
+    decide_file(&raw mut question) != 0
+}
+
+impl Question {
+    #[inline(always)]
+    const fn new(action: Action, object: Object, want: Access, widens: bool) -> Self {
+        let (action, want, widens) = (action as u32, want.0 as u32, widens as u32);
+        Self { object, action, want, widens, times: 0, shared: 0, parent_state: UNKNOWN }
+    }
+
+    /// Takes over what was learnt on the way to the answer.
+    #[inline(always)]
+    fn learn(&mut self, buffer: &Buffer) {
+        // SAFETY: a live map value, claimed for this decision.
+        unsafe {
+            self.parent_state = (*buffer.scratch()).parent_state;
+            self.shared = (*buffer.scratch()).shared;
+        }
+    }
+}
+
+/// Decides `want` on an open file: by what is known of its directory, or the long way, after which it is known.
+///
+/// # Safety
+/// The verifier knows `file` as a pointer to an open file.
+#[inline(always)]
+pub(super) unsafe fn check_open(tag: Tag, action: Action, file: *const u8, want: Access) -> i32 {
+    let subject = Subject::of(tag);
+    // SAFETY: by contract.
+    let place = if want.contains(Access::EXEC) && unsafe { unlinked(file) } {
+        None
+    } else {
+        // SAFETY: by contract.
+        unsafe { Place::of(file) }
     };
-    decide_file(&raw const question) != 0
+    if let Some(place) = &place
+        && cache::allows(&subject, place, want)
+    {
+        return 0;
+    }
+    let then = Moment::now();
+    let at = offset!(file_path);
+    // SAFETY: by contract; constant offsets of members.
+    let object = unsafe {
+        let dentry = kread::member::<u64>(file, at + offset!(path_dentry));
+        Object::file(dentry as usize, kread::member::<u64>(file, at + offset!(path_mnt)) as usize)
+    };
+    let mut question = Question::new(action, object, want, false);
+    let stops = decide_file(&raw mut question) != 0;
+    if let (Some(place), Some(then)) = (&place, then)
+        && question.shared != 0
+        && question.parent_state != UNKNOWN
+    {
+        cache::note(&subject, place, question.parent_state, then);
+    }
+    emit::outcome(stops, EACCES)
+}
+
+/// Whether nothing names the open file any more: as [`deleted`].
+///
+/// # Safety
+/// The verifier knows `file` as a pointer to an open file.
+#[inline(always)]
+unsafe fn unlinked(file: *const u8) -> bool {
+    // SAFETY: by contract; typed pointers, and constant offsets of their members.
+    unsafe {
+        let inode = kread::member::<*const u8>(file, offset!(file_inode));
+        kread::member::<u32>(inode, offset!(inode_nlink)) == 0
+    }
 }
 
 /// Records that a barred task was refused, for the `times`th time, an object that it has open.
 #[inline(always)]
 pub(super) fn record_open(dentry: usize, mnt: usize, want: Access, times: u32) {
     let object = Object::file(dentry, mnt);
-    let question = Question { object, action: Action::Use as u32, want: u32::from(want.0), widens: 0, times };
-    decide_file(&raw const question);
+    let mut question = Question { times, ..Question::new(Action::Use, object, want, false) };
+    decide_file(&raw mut question);
 }
 
 /// Whether nothing names the object any more. A program without a name is no listed program.
 #[inline(always)]
 fn deleted(dentry: usize) -> bool {
     let inode = kread::word(dentry + offset!(dentry_inode));
-    kread::read::<u32>(inode + offset!(inode_nlink)) == Some(0)
+    inode == 0 || kread::value::<u32>(inode + offset!(inode_nlink)) == 0
 }
 
 /// Decides and records. True when the task is stopped.
 #[inline(always)]
-fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
+fn decide(subject: &Subject, question: &mut Question, buffer: &Buffer) -> bool {
     let want = Access(question.want as u16);
     let unnamed = |position| match subject.barred {
         Some(reason) => (position, (Verdict::deny(reason), want)),
@@ -153,7 +222,11 @@ fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
     let (position, (verdict, missing)) = match path::resolve(buffer, &question.object) {
         Resolved::At(position) if question.widens != 0 => (position, (Verdict::deny(Reason::Widening), want)),
         Resolved::At(position) if executes && deleted(question.object.dentry as usize) => unnamed(position),
-        Resolved::At(position) => (position, scan::decide(subject, buffer, position, want)),
+        Resolved::At(position) => {
+            let answer = scan::decide(subject, buffer, position, want);
+            question.learn(buffer);
+            (position, answer)
+        }
         Resolved::Anonymous => unnamed(MAX_PATH as u32),
         Resolved::Unresolvable => {
             // Audit mode lets an unresolvable path through, a barred task never.
@@ -171,7 +244,7 @@ fn decide(subject: &Subject, question: &Question, buffer: &Buffer) -> bool {
 #[inline(always)]
 fn kind_of(dentry: usize) -> u16 {
     let inode = kread::word(dentry + offset!(dentry_inode));
-    kread::read::<u16>(inode + offset!(inode_mode)).unwrap_or(0) & S_IFMT
+    kread::value::<u16>(inode + offset!(inode_mode)) & S_IFMT
 }
 
 /// Records an answer about the path in `scratch`, null if there is none, at `position`.
@@ -189,8 +262,8 @@ extern "C" fn record(
     let Some(subject) = Subject::current() else { return 0 };
     let verdict = Verdict::unpacked(verdict);
     let stops = subject.stops(verdict);
-    let mut event = EventHeader::default();
-    emit::fill(&mut event, &subject, Action::Path, verdict);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Path, verdict);
     event.action = question.action as u16;
     event.access = question.want as u16;
     event.missing = if verdict.is_allow() { 0 } else { missing as u16 };
@@ -202,9 +275,9 @@ extern "C" fn record(
     event.errno = if stops { errno } else { 0 };
     let ring = emit::ring_for(&subject, verdict);
     if scratch.is_null() {
-        emit::plain(&subject, ring, &mut event);
+        emit::plain(&subject, ring, event);
     } else {
-        emit::with_path(&subject, ring, &mut event, path::bytes(scratch), position);
+        emit::with_path(&subject, ring, event, path::bytes(scratch), position);
     }
     0
 }
@@ -236,20 +309,19 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if tag_of(current_task()).is_none() {
-        return 0;
-    }
-    let file = ctx.arg::<*const u8>(0) as usize;
-    let mode = kread::read::<u32>(file + offset!(file_mode));
-    let (Some(mode), Some(flags)) = (mode, kread::read::<u32>(file + offset!(file_flags))) else {
-        return check(Action::Open, 0, 0, Access::ALL); // no such object: denied as unresolvable
+    let Some(tag) = current_tag() else { return 0 };
+    let file = ctx.arg::<*const u8>(0);
+    // SAFETY: a trusted `struct file *`, and constant offsets of members.
+    let (mode, flags) = unsafe {
+        (kread::member::<u32>(file, offset!(file_mode)), kread::member::<u32>(file, offset!(file_flags)))
     };
     if mode & FMODE_BACKING != 0 && offset!(backing_file) != ABSENT as usize {
         return 0; // decided when the stacked file itself was opened
     }
     let want = wanted(mode, flags);
     let action = if want.contains(Access::EXEC) { Action::Exec } else { Action::Open };
-    check_file(action, file, want)
+    // SAFETY: a trusted `struct file *`.
+    unsafe { check_open(tag, action, file, want) }
 }
 
 /// Every program on the way to being executed: the script, then its interpreter.
@@ -259,9 +331,10 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if tag_of(current_task()).is_none() {
-        return 0;
+    let Some(tag) = current_tag() else { return 0 };
+    // SAFETY: a trusted `struct linux_binprm *`, and the open file in it.
+    unsafe {
+        let file = kread::member::<*const u8>(ctx.arg(0), offset!(bprm_file));
+        check_open(tag, Action::Exec, file, Access::EXEC)
     }
-    let bprm = ctx.arg::<*const u8>(0) as usize;
-    check_file(Action::Exec, kread::word(bprm + offset!(bprm_file)), Access::EXEC)
 }

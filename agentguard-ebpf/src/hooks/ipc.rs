@@ -10,12 +10,12 @@ use aya_ebpf::programs::LsmContext;
 use super::privilege::demand_as;
 use crate::emit::ENOMEM;
 use crate::maps::{IPC_OWNER, count};
-use crate::subject::{Subject, current_task, tag_of};
+use crate::subject::{Subject, current_tag};
 
 /// Notes whose the new object is. One that cannot be noted is not made.
 #[inline(always)]
 fn made(object: usize) -> i32 {
-    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let Some(tag) = current_tag() else { return 0 };
     let noted: Result<(), i32> = IPC_OWNER.insert(object as u64, tag, 0);
     if noted.is_ok() {
         return 0;

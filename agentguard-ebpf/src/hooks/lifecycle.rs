@@ -11,7 +11,9 @@ use super::{enrol, lineage};
 use crate::emit::{self, ENOMEM, FACT, Ring};
 use crate::maps::{counts, records};
 use crate::path::{self, Buffer, Object, Resolved};
-use crate::subject::{Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task, was_io_worker};
+use crate::subject::{
+    Subject, current_tag, current_task, is_io_worker, note_io_worker, tag_task, was_io_worker,
+};
 use crate::{atomic, kread, offset};
 
 const SIGKILL: u32 = 9;
@@ -26,7 +28,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
     if !enrol::current() {
         return -ENOMEM;
     }
-    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let Some(tag) = current_tag() else { return 0 };
     let child: *mut task_struct = ctx.arg(0);
     let noted = !is_io_worker(child) || note_io_worker(child, tag);
     if tag_task(child, tag) && noted { 0 } else { -ENOMEM }
@@ -37,7 +39,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
 pub fn fork(ctx: BtfTracePointContext) -> i32 {
     enrol::current();
     let child: *mut task_struct = ctx.arg(1);
-    let Some(tag) = tag_of(current_task()).or_else(|| enrol::child(child)) else { return 0 };
+    let Some(tag) = current_tag().or_else(|| enrol::child(child)) else { return 0 };
     let subject = Subject::of(tag);
     if was_io_worker(child) {
         return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
@@ -52,8 +54,8 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         }
     }
     let mut event = emit::header(&subject, Action::Fork, FACT);
-    event.other_pid = kread::read::<u32>(child as usize + offset!(task_tgid)).unwrap_or(0);
-    event.other_tid = kread::read::<u32>(child as usize + offset!(task_pid)).unwrap_or(0);
+    event.other_pid = kread::value::<u32>(child as usize + offset!(task_tgid));
+    event.other_tid = kread::value::<u32>(child as usize + offset!(task_pid));
     emit::plain(&subject, Ring::Events, &mut event);
     0
 }
@@ -100,7 +102,7 @@ pub fn exited(_ctx: BtfTracePointContext) -> i32 {
     }
     let Some(subject) = Subject::current() else { return 0 };
     let mut event = emit::header(&subject, Action::Exit, FACT);
-    event.detail = kread::read::<u32>(current_task() as usize + offset!(task_exit_code)).unwrap_or(0);
+    event.detail = kread::value::<u32>(current_task() as usize + offset!(task_exit_code));
     // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon
     // reads last finds no task left.
     let records = records();

@@ -58,9 +58,9 @@ pub(super) use tally;
 pub(super) fn process_of(task: usize) -> Process {
     let leader = kread::word(task + offset!(task_group_leader));
     Process {
-        pid: kread::read::<u32>(leader + offset!(task_tgid)).unwrap_or(0),
+        pid: kread::value::<u32>(leader + offset!(task_tgid)),
         reserved: 0,
-        started_ns: kread::read::<u64>(leader + offset!(task_started)).unwrap_or(0),
+        started_ns: kread::value::<u64>(leader + offset!(task_started)),
     }
 }
 
@@ -134,7 +134,7 @@ unsafe extern "C" fn climb(_index: u32, climb: *mut Climb) -> i64 {
     // SAFETY: the context that `selected_by_cgroup` passed to bpf_loop.
     let climb = unsafe { &mut *climb };
     let cgroup = climb.cgroup as usize;
-    let id = kread::read::<u64>(kread::word(cgroup + offset!(cgroup_kn)) + offset!(kernfs_id)).unwrap_or(0);
+    let id = kread::value::<u64>(kread::word(cgroup + offset!(cgroup_kn)) + offset!(kernfs_id));
     if let Some(tag) = SELECTORS.get_ptr(id) {
         // SAFETY: a live map value.
         climb.tag = unsafe { *tag };

@@ -7,9 +7,9 @@ use agentguard_common::policy::privilege;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use super::file::check_file;
+use super::file::{check_file, check_open};
 use super::privilege::demand_as;
-use crate::subject::{current_task, tag_of};
+use crate::subject::current_tag;
 use crate::{kread, offset};
 
 const PROT_WRITE: u64 = 2;
@@ -33,15 +33,23 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let protection: u64 = ctx.arg(2);
-    if protection & PROT_EXEC == 0 || tag_of(current_task()).is_none() {
+    if protection & PROT_EXEC == 0 {
         return 0;
     }
+    let Some(tag) = current_tag() else { return 0 };
     let file = ctx.arg::<*const u8>(0);
     if file.is_null() {
-        // Newer kernels want this asked before they let a program look; older ones take it to be valid and drop it.
+        // Newer kernels want this asked before they let a program look; others take it to be valid and drop it.
         return demand_as(Action::MapExec, privilege::EXECUTABLE_MEMORY);
     }
-    executable(file as usize, protection & PROT_WRITE != 0)
+    // By address, not as a member: where the verifier takes the pointer to be valid, the kernel does not survive its
+    // being null.
+    let inode = kread::word(file as usize + offset!(file_inode));
+    if protection & PROT_WRITE != 0 || inode == 0 {
+        return demand_as(Action::MapExec, privilege::EXECUTABLE_MEMORY);
+    }
+    // SAFETY: a trusted `struct file *`.
+    unsafe { check_open(tag, Action::MapExec, file, Access::EXEC) }
 }
 
 #[lsm(hook = "file_mprotect")]
@@ -51,7 +59,7 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let protection: u64 = ctx.arg(2);
-    if protection & PROT_EXEC == 0 || tag_of(current_task()).is_none() {
+    if protection & PROT_EXEC == 0 || current_tag().is_none() {
         return 0;
     }
     let area = ctx.arg::<*const u8>(0) as usize;

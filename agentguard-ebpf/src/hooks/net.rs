@@ -2,10 +2,11 @@
 //! hooks/socket.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 
 use agentguard_common::counter::Counter;
-use agentguard_common::event::{Action, EventHeader};
+use agentguard_common::event::Action;
 use agentguard_common::invocation::Tag;
 use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
 use agentguard_common::policy::privilege::RAW_SOCKET;
@@ -103,10 +104,12 @@ extern "C" fn decide_address(request: *const Request) -> i32 {
     // SAFETY: null or a caller's live `Request`.
     let Some(request) = (unsafe { request.as_ref() }) else { return 1 };
     let subject = Subject::of(request.tag);
-    let verdict = match (subject.barred, Arena::get()) {
-        (Some(reason), _) => Verdict::deny(reason),
-        (None, None) => Verdict::deny(Reason::Internal),
-        (None, Some(arena)) => net::decide(&arena, &subject.policy(), &request.facts()),
+    // SAFETY: null or a live map value; a version is written before it is referred to, and then only made vacant.
+    let policy = unsafe { subject.policy.as_ref() };
+    let verdict = match (subject.barred, Arena::get(), policy) {
+        (Some(reason), ..) => Verdict::deny(reason),
+        (None, Some(arena), Some(policy)) => net::decide(&arena, policy, &request.facts()),
+        _ => Verdict::deny(Reason::Internal),
     };
     if emit::is_wanted(&subject, verdict) {
         record_address(request, verdict.packed());
@@ -121,15 +124,15 @@ extern "C" fn record_address(request: *const Request, verdict: u32) -> i32 {
     let Some(request) = (unsafe { request.as_ref() }) else { return 0 };
     let (subject, verdict) = (Subject::of(request.tag), Verdict::unpacked(verdict));
     let action = if request.op == NetOp::Bind as u32 { Action::Bind } else { Action::Connect };
-    let mut event = EventHeader::default();
-    emit::fill(&mut event, &subject, action, verdict);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, action, verdict);
     event.protocol = request.protocol as u16;
     event.port = request.port as u16;
     event.family = request.family as u16;
     event.address = request.address;
     event.errno = if subject.stops(verdict) { EPERM } else { 0 };
     let ring = emit::ring_for(&subject, verdict);
-    emit::plain(&subject, ring, &mut event);
+    emit::plain(&subject, ring, event);
     0
 }
 
@@ -155,14 +158,14 @@ extern "C" fn refuse_expression(tag: *const Tag, action: u32, family: u32, socke
     let subject = Subject::of(tag);
     let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Family));
     let stops = subject.stops(verdict);
-    let mut event = EventHeader::default();
-    emit::fill(&mut event, &subject, Action::Socket, verdict);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Socket, verdict);
     event.action = action as u16;
     event.family = family as u16;
     event.socket_type = socket_type as u16;
     event.errno = if stops { EPERM } else { 0 };
     let ring = emit::ring_for(&subject, verdict);
-    emit::plain(&subject, ring, &mut event);
+    emit::plain(&subject, ring, event);
     i32::from(stops)
 }
 

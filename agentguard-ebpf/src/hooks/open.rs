@@ -4,8 +4,9 @@
 //! A barred task may still let go: close, unlock, exit. What it has mapped stays in its memory until it is killed.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
-use agentguard_common::event::{Action, EventHeader};
+use agentguard_common::event::Action;
 use agentguard_common::file::Access;
 use agentguard_common::invocation::Tag;
 use agentguard_common::verdict::{Reason, Verdict};
@@ -18,7 +19,7 @@ use super::file::record_open;
 use super::net::{AF_INET, AF_INET6, answer};
 use crate::emit::{self, EACCES, EPERM};
 use crate::maps::{CONTROL, INSISTENCE, Insistence};
-use crate::subject::{Subject, current_task, now, tag_of};
+use crate::subject::{Subject, current_tag, now};
 use crate::{atomic, kread, offset};
 
 const MAY_WRITE: i32 = 2;
@@ -49,7 +50,7 @@ fn barred() -> Option<Tag> {
     if from == u64::MAX {
         return None;
     }
-    let tag = tag_of(current_task())?; // before the time: it costs less, and most tasks have none
+    let tag = current_tag()?; // before the time: it costs less, and most tasks have none
     (now() >= from && Subject::of(tag).barred.is_some()).then_some(tag)
 }
 
@@ -112,17 +113,17 @@ extern "C" fn record_socket(socket: *const OpenSocket) -> i32 {
     let Some(socket) = (unsafe { socket.as_ref() }) else { return 1 };
     let subject = Subject::of(socket.tag);
     let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Revoked));
-    let mut event = EventHeader::default();
-    emit::fill(&mut event, &subject, Action::Use, verdict);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Use, verdict);
     let sk = socket.sk as usize;
-    event.family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(0);
-    event.protocol = kread::read::<u16>(sk + offset!(sk_protocol)).unwrap_or(0);
-    event.port = u16::from_be(kread::read::<u16>(sk + offset!(sk_peer_port)).unwrap_or(0));
+    event.family = kread::value::<u16>(sk + offset!(sk_family));
+    event.protocol = kread::value::<u16>(sk + offset!(sk_protocol));
+    event.port = u16::from_be(kread::value::<u16>(sk + offset!(sk_peer_port)));
     if event.family == AF_INET {
-        event.address[3] = u32::from_be(kread::read::<u32>(sk + offset!(sk_peer4)).unwrap_or(0));
+        event.address[3] = u32::from_be(kread::value::<u32>(sk + offset!(sk_peer4)));
     }
     if event.family == AF_INET6 {
-        event.address = kread::read::<[u32; 4]>(sk + offset!(sk_peer6)).unwrap_or_default().map(u32::from_be);
+        event.address = kread::value::<[u32; 4]>(sk + offset!(sk_peer6)).map(u32::from_be);
     }
     event.access = socket.want as u16;
     event.missing = socket.want as u16;
@@ -130,7 +131,7 @@ extern "C" fn record_socket(socket: *const OpenSocket) -> i32 {
     event.socket_type = S_IFSOCK;
     event.errno = EPERM;
     let ring = emit::ring_for(&subject, verdict);
-    emit::plain(&subject, ring, &mut event);
+    emit::plain(&subject, ring, event);
     1
 }
 

@@ -8,13 +8,13 @@ use aya_ebpf::programs::LsmContext;
 use super::file::{check, refuse_widening, rights_at};
 use crate::emit::{self, EACCES};
 use crate::path::Object;
-use crate::subject::{current_task, tag_of};
+use crate::subject::current_tag;
 use crate::{kread, offset};
 
 /// Decides about the entry `dentry` of the directory `dir` (a `struct path *`).
 #[inline(always)]
 fn entry(dir: usize, dentry: usize, want: Access) -> i32 {
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     check(Action::Path, dentry, kread::word(dir + offset!(path_mnt)), want)
@@ -101,7 +101,7 @@ pub fn path_link(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     let mnt = kread::word(ctx.arg::<*const u8>(1) as usize + offset!(path_mnt));
@@ -132,7 +132,7 @@ pub fn path_rename(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     let mnt = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(path_mnt));

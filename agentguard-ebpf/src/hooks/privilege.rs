@@ -1,12 +1,13 @@
 //! Level `lsm`: operations that reach beyond files and addresses, each of which a policy can grant by name.
 
-use agentguard_common::event::{Action, EventHeader};
+use agentguard_common::event::Action;
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::generated::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use core::mem::MaybeUninit;
 
 use super::attributes::{changes_tree, sets_flags, use_to_write};
 use crate::emit::{self, EPERM};
@@ -47,14 +48,14 @@ extern "C" fn refuse_privilege(action: u32, detail: u32, other_pid: u32, silent:
     let verdict = Verdict::deny(subject.barred.unwrap_or(Reason::Privilege));
     let stops = subject.stops(verdict);
     if silent == 0 {
-        let mut event = EventHeader::default();
-        emit::fill(&mut event, &subject, Action::Privilege, verdict);
+        let mut event = MaybeUninit::uninit();
+        let event = emit::fill(&mut event, &subject, Action::Privilege, verdict);
         event.action = action as u16;
         event.detail = detail;
         event.other_pid = other_pid;
         event.errno = if stops { EPERM } else { 0 };
         let ring = emit::ring_for(&subject, verdict);
-        emit::plain(&subject, ring, &mut event);
+        emit::plain(&subject, ring, event);
     }
     i32::from(stops)
 }
@@ -121,7 +122,7 @@ fn own(subject: &Subject, task: *mut task_struct) -> bool {
 
 #[inline(always)]
 fn process_of(task: *mut task_struct) -> u32 {
-    kread::read::<u32>(task as usize + offset!(task_tgid)).unwrap_or(0)
+    kread::value::<u32>(task as usize + offset!(task_tgid))
 }
 
 /// Tracing, and reading the memory, descriptors and environment, of processes outside the invocation.

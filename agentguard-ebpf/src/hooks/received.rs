@@ -33,7 +33,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
         if own {
             return 0;
         }
-        let family = kread::read::<u16>(sk as usize + offset!(sk_family)).unwrap_or(0);
+        let family = kread::value::<u16>(sk as usize + offset!(sk_family));
         return refuse_socket(&subject, Action::Use, family);
     }
     let mode = kread::read::<u32>(file as usize + offset!(file_mode)).unwrap_or(FMODE_READ | FMODE_WRITE);

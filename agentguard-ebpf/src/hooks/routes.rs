@@ -74,7 +74,7 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
 /// Decides about the control messages of `message`, a `struct msghdr *`. Returns what the hook returns, 0 if it may go on.
 #[inline(always)]
 pub(super) fn decide_controls(message: usize) -> i32 {
-    let len = kread::read::<u64>(message + offset!(msghdr_controllen)).unwrap_or(0);
+    let len = kread::value::<u64>(message + offset!(msghdr_controllen));
     if len != 0 && answer(names_routes(kread::word(message + offset!(msghdr_control)) as u64, len)) {
         return demand_as(Action::Privilege, RAW_SOCKET);
     }

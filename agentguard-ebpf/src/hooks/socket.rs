@@ -15,7 +15,7 @@ use super::open::{noticed, refuse_socket};
 use super::routes::decide_controls;
 use crate::emit::{self, EPERM};
 use crate::maps::count;
-use crate::subject::{Subject, current_task, tag_of};
+use crate::subject::{Subject, current_tag};
 use crate::{kread, offset};
 
 const AF_NETLINK: u16 = 16;
@@ -27,7 +27,7 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(tag) = tag_of(current_task()) else { return 0 };
+    let Some(tag) = current_tag() else { return 0 };
     let (sock, member) = (ctx.arg::<*const u8>(0), offset!(socket_sk));
     // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
     let sk = unsafe { *sock.add(member).cast::<*mut c_void>() };
@@ -51,15 +51,21 @@ struct RawAddress {
 
 /// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
 #[inline(always)]
-fn lsm_address(subject: &Subject, op: NetOp, sock: usize, addr: usize, len: u32) -> i32 {
-    let sk = kread::word(sock + offset!(socket_sk));
-    let sk_family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
+fn lsm_address(subject: &Subject, op: NetOp, sock: *const u8, addr: usize, len: u32) -> i32 {
+    // SAFETY: a trusted `struct socket *`, and the constant offset of a member.
+    let sk = unsafe { kread::member::<*const u8>(sock, offset!(socket_sk)) };
+    if sk.is_null() {
+        return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
+    }
+    // SAFETY: a trusted `struct sock *`, checked for null, and constant offsets of members.
+    let (sk_family, protocol_number) = unsafe {
+        (kread::member::<u16>(sk, offset!(sk_family)), kread::member::<u16>(sk, offset!(sk_protocol)))
+    };
     if sk_family == AF_UNIX {
         // Whom it reaches is asked once the kernel has found the peer: hooks/unix.
         let barred = subject.barred.is_some();
         return emit::outcome(barred && refuse_family(subject, Action::Unix, AF_UNIX, 0), EPERM);
     }
-    let protocol_number = kread::read::<u16>(sk + offset!(sk_protocol)).unwrap_or(u16::MAX);
     let Some(raw) = kread::read::<RawAddress>(addr) else {
         count(Counter::AddressUnreadable);
         return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
@@ -94,7 +100,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     if kread::read::<u16>(address) == Some(AF_UNSPEC) && subject.barred.is_none() {
         return 0; // disconnects, whatever else the address holds
     }
-    lsm_address(&subject, NetOp::Connect, ctx.arg::<*const u8>(0) as usize, address, len)
+    lsm_address(&subject, NetOp::Connect, ctx.arg(0), address, len)
 }
 
 #[lsm(hook = "socket_bind")]
@@ -104,8 +110,8 @@ pub fn socket_bind(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(subject) = Subject::current() else { return 0 };
-    let sock = ctx.arg::<*const u8>(0) as usize;
-    let sk = kread::word(sock + offset!(socket_sk));
+    let sock = ctx.arg::<*const u8>(0);
+    let sk = kread::word(sock as usize + offset!(socket_sk));
     let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(u16::MAX);
     let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
     if family != AF_INET && family != AF_INET6 {
@@ -124,7 +130,7 @@ pub fn socket_listen(ctx: LsmContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let sk = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(socket_sk));
     let family = kread::read::<u16>(sk + offset!(sk_family)).unwrap_or(AF_INET);
-    let bound = kread::read::<u16>(sk + offset!(sk_num)).unwrap_or(0) != 0;
+    let bound = kread::value::<u16>(sk + offset!(sk_num)) != 0;
     if bound || (family != AF_INET && family != AF_INET6) {
         return 0;
     }
@@ -141,11 +147,11 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(subject) = Subject::current() else { return 0 };
-    let sock = ctx.arg::<*const u8>(0) as usize;
+    let sock = ctx.arg::<*const u8>(0);
     let message = ctx.arg::<*const u8>(1) as usize;
     let name = kread::word(message + offset!(msghdr_name));
-    let len = kread::read::<u32>(message + offset!(msghdr_namelen)).unwrap_or(0);
-    let sk = kread::word(sock + offset!(socket_sk));
+    let len = kread::value::<u32>(message + offset!(msghdr_namelen));
+    let sk = kread::word(sock as usize + offset!(socket_sk));
     let family = kread::read::<u16>(sk + offset!(sk_family));
     let addressed = name != 0 && len != 0 && family != Some(AF_NETLINK);
     if subject.barred.is_some() {
@@ -174,7 +180,7 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let kernel: i32 = ctx.arg(3);
-    if kernel != 0 || tag_of(current_task()).is_none() {
+    if kernel != 0 {
         return 0;
     }
     let Some(subject) = Subject::current() else { return 0 };

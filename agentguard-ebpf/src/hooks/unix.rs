@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use super::file::{check, check_name};
 use super::net::{AF_UNIX, owner, refuse_socket};
-use crate::subject::{Subject, current_task, tag_of};
+use crate::subject::{Subject, current_tag};
 use crate::{kread, offset};
 
 /// `sockaddr_un.sun_family`.
@@ -27,7 +27,7 @@ fn reach(peer: *mut c_void) -> i32 {
         return check(Action::Unix, dentry, kread::word(at + offset!(path_mnt)), Access::CONNECT);
     }
     let address = kread::word(peer as usize + offset!(unix_sock_addr));
-    let len = kread::read::<u32>(address + offset!(unix_address_len)).unwrap_or(0);
+    let len = kread::value::<u32>(address + offset!(unix_address_len));
     if len > FAMILY_BYTES {
         let name = address + offset!(unix_address_name) + FAMILY_BYTES as usize + 1;
         return check_name(Action::Unix, name, len - FAMILY_BYTES - 1, Access::CONNECT);
@@ -68,15 +68,15 @@ pub fn unix_bind(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    if tag_of(current_task()).is_none() {
+    if current_tag().is_none() {
         return 0;
     }
     let sk = kread::word(ctx.arg::<*const u8>(0) as usize + offset!(socket_sk));
-    if kread::read::<u16>(sk + offset!(sk_family)) != Some(AF_UNIX) {
+    if kread::value::<u16>(sk + offset!(sk_family)) != AF_UNIX {
         return 0;
     }
     let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
-    let first = kread::read::<u8>(address + FAMILY_BYTES as usize).unwrap_or(0);
+    let first = kread::value::<u8>(address + FAMILY_BYTES as usize);
     if len <= FAMILY_BYTES || first != 0 {
         return 0;
     }

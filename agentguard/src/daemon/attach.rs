@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use agentguard_common::invocation::{Tag, flags, state};
+use agentguard_common::invocation::{Tag, flags};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use serde_json::json;
@@ -322,7 +322,7 @@ impl Daemon {
             tracing::error!("an adoption that the daemon before had begun: {e:#}");
             if let Some(tag) = unfinished {
                 // Whom it did not reach has no identity: better nobody acts by it.
-                kernel.set_state(tag.slot, state::REVOKED);
+                kernel.bar(&[tag.slot])?;
             }
         }
         let mut owners: Vec<(Uuid, Tag, Cgroup)> = {

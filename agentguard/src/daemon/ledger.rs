@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::registry::Invocation;
 use super::seen::Seen;
 use super::{Daemon, recorder};
+use crate::clock::Now;
 use crate::event::record::Record;
 use crate::event::{self, Raw, Sink};
 
@@ -55,6 +56,7 @@ impl Ledger {
     fn lines(&mut self, batch: &[Raw<'_>]) -> (String, HashMap<Tag, Known>) {
         let mut known: HashMap<Tag, Known> = HashMap::new();
         let mut lines = String::new();
+        let now = Now::new();
         for raw in batch.iter().filter(|raw| raw.header.slot != 0) {
             let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
             let of = match known.entry(tag) {
@@ -75,7 +77,7 @@ impl Ledger {
             of.joined |= raw.header.action == Action::Adopt as u16 && of.invocation.selects;
             let chain = super::lock(&self.daemon.catalogue).of_generation(raw.header.policy_generation);
             let chain = chain.unwrap_or_else(|| of.invocation.chain.clone());
-            let mut record = event::enrich(raw, &of.invocation, &chain, &mut self.exes);
+            let mut record = event::enrich(raw, &of.invocation, &chain, &mut self.exes, now);
             if raw.header.action == Action::Tool as u16 {
                 let tool = Tag { slot: raw.header.other_pid, generation: raw.header.other_tid };
                 if let Some(tool) = self.daemon.registry().get(tool) {
@@ -157,7 +159,7 @@ impl Sink for Ledger {
         true
     }
 
-    fn idle(&mut self) {
+    fn settle(&mut self) {
         self.look_for_losses();
     }
 }

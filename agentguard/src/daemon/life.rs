@@ -173,10 +173,18 @@ impl Daemon {
             let daemon = self.clone();
             let work = move || {
                 let mut kernel = daemon.kernel(); // nothing is issued meanwhile
-                if !daemon.registry().busy()
-                    && let Err(e) = kernel.arm_open_checks(false)
-                {
-                    tracing::error!("{e:#}");
+                if daemon.registry().busy() {
+                    return;
+                }
+                match kernel.disarm() {
+                    Ok(0) => {}
+                    Ok(tasks) => {
+                        tracing::warn!(
+                            "tasks of no invocation that lives: {tasks}; the checks stay attached"
+                        );
+                        daemon.quiet.notify_one();
+                    }
+                    Err(e) => tracing::error!("{e:#}"),
                 }
             };
             let _ = tokio::task::spawn_blocking(work).await;
@@ -239,7 +247,7 @@ impl Daemon {
 
     /// Moves an invocation's end of life to `ttl` from now, as far as its policy and its parent let it.
     pub(super) fn extend(&self, id: Uuid, ttl: Duration) -> Result<Extended> {
-        let kernel = self.kernel();
+        let mut kernel = self.kernel();
         let mut registry = self.registry();
         let Some(invocation) = registry.by_id(id) else { bail!("no invocation {id}; hint: agentguard ps") };
         let now = crate::clock::boot_ns();
@@ -253,6 +261,9 @@ impl Daemon {
         let asked = now.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
         let (tag, latest) = (invocation.tag, invocation.facts.latest_ns.min(parent_ns));
         let expires_ns = asked.min(latest).max(invocation.facts.expires_ns);
+        if expires_ns != u64::MAX {
+            kernel.arm_packets()?;
+        }
         let Some(invocation) = registry.get_mut(tag) else { bail!("no invocation {id}") };
         invocation.facts.expires_ns = expires_ns;
         let facts = serde_json::to_string(&invocation.facts)?;

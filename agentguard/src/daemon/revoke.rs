@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use agentguard_common::invocation::{Tag, state};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use uuid::Uuid;
 
 use super::Daemon;
@@ -54,6 +54,9 @@ fn ids(invocations: &[Invocation]) -> Vec<String> {
     invocations.iter().map(|i| i.id.to_string()).collect()
 }
 
+/// What a revoke could not do when the programs that stop packets can't be attached.
+const QUEUED: &str = "revoked, but what its sockets have queued is still sent";
+
 /// The stores that revoke. What is to be frozen says so first: at level compat a kill of others may be under way.
 fn bar(kernel: &Kernel, chosen: &[Tag], fate: Fate) {
     spare(kernel, chosen, fate);
@@ -98,8 +101,9 @@ impl Daemon {
     pub(super) fn revoke(&self, request: &Revoke) -> Result<Revoked> {
         let fate = Fate::of(request, self.level)?;
         let started = Instant::now();
-        let kernel = self.kernel(); // nothing is issued until all are barred
+        let mut kernel = self.kernel(); // nothing is issued until all are barred
         let chosen = self.chosen(request, &[State::Active]);
+        let armed = if chosen.is_empty() { Ok(()) } else { kernel.arm_packets() };
         let first_store_ns = crate::clock::boot_ns();
         bar(&kernel, &chosen, fate);
         let last_store_ns = crate::clock::boot_ns();
@@ -113,7 +117,7 @@ impl Daemon {
         if fate == Fate::Refused {
             self.interrupt(&tags(&chosen));
             ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
-            return Ok(revoked);
+            return armed.context(QUEUED).map(|()| revoked);
         }
         // Only if it was said: what was frozen at level compat is not killed by the way.
         let said = request.kill || request.freeze;
@@ -137,7 +141,7 @@ impl Daemon {
             _ => (revoked.killed, revoked.killed_us) = (done, took),
         }
         self.note_fate(&all, fate);
-        Ok(revoked)
+        armed.context(QUEUED).map(|()| revoked)
     }
 
     /// Records what became of the processes. Of a kill at level compat the kernel's own events tell.

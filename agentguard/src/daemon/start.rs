@@ -279,8 +279,11 @@ impl Daemon {
             return Ok(None);
         }
         let before = Self::predecessor(&kernel, &registry, target)?;
-        kernel.arm_open_checks(true)?;
         let Draft { facts, chain, tables, tools } = draft;
+        kernel.arm()?;
+        if facts.expires_ns != u64::MAX {
+            kernel.arm_packets()?;
+        }
         let new = New {
             facts: facts.clone(),
             chain: chain.clone(),

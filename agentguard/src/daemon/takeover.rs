@@ -41,9 +41,6 @@ impl Daemon {
         let slots: Vec<u32> = found.adopted.iter().map(|tag| tag.slot).collect();
         self.kernel().adopt_tables(slots.into_iter());
         self.adopt_rules(&found.adopted);
-        if !found.adopted.is_empty() {
-            self.kernel().arm_open_checks(true)?;
-        }
         for (kept, why) in &found.over {
             self.store.change(&kept.id, Some(State::Ended.name()), None)?;
             if let Ok(facts) = serde_json::from_str::<Facts>(&kept.facts) {
@@ -52,6 +49,9 @@ impl Daemon {
         }
         self.store.prune()?;
         self.take_over_selectors(&found.adopted)?;
+        if !self.registry().busy() {
+            self.quiet.notify_one();
+        }
         if found.adopted.is_empty() && strangers == 0 {
             return Ok(());
         }
@@ -102,13 +102,13 @@ impl Daemon {
         let context = || format!("invocation {} in the state database", kept.id);
         let id: Uuid = kept.id.parse().with_context(context)?;
         let facts: Facts = serde_json::from_str(&kept.facts).with_context(context)?;
-        let kernel = self.kernel();
+        let mut kernel = self.kernel();
         let mut registry = self.registry();
         // Identities are in order of time, so that a parent comes before what it handed on.
         let parent = facts.parent.and_then(|parent| registry.by_id(parent));
         if facts.parent.is_some() && parent.is_none() {
             // Without it nobody knows what bounds this one.
-            kernel.set_state(kept.slot, wire::state::REVOKED);
+            kernel.bar(&[kept.slot])?;
         }
         let own = match (&facts.tool, parent) {
             (Some(tool), Some(parent)) => super::tools::policy_of(parent.policy(), tool),
@@ -128,21 +128,21 @@ impl Daemon {
 
     /// Takes all authority from identities in the kernel that the database does not know. Returns how many there were.
     fn bar_strangers(&self) -> usize {
-        let kernel = self.kernel();
+        let mut kernel = self.kernel();
         if !kernel.adopted() {
             return 0;
         }
         let registry = self.registry();
-        let mut strangers = 0;
-        for number in 1..MAX_INVOCATIONS {
-            let slot = kernel.invocation(number);
-            let tag = Tag { slot: number, generation: slot.generation };
-            if slot.state == wire::state::ACTIVE && registry.get(tag).is_none() {
-                kernel.set_state(number, wire::state::REVOKED);
-                strangers += 1;
-            }
+        let unknown = |number: &u32| {
+            let slot = kernel.invocation(*number);
+            let tag = Tag { slot: *number, generation: slot.generation };
+            slot.state == wire::state::ACTIVE && registry.get(tag).is_none()
+        };
+        let strangers: Vec<u32> = (1..MAX_INVOCATIONS).filter(unknown).collect();
+        if let Err(e) = kernel.bar(&strangers) {
+            tracing::error!("unknown identities: {e:#}");
         }
-        strangers
+        strangers.len()
     }
 
     fn adopt_rules(&self, adopted: &[Tag]) {

@@ -15,20 +15,13 @@ use serde_json::json;
 
 use super::record::{Process, Record, Rule, printable};
 use super::ring::Raw;
+use crate::clock::Now;
 use crate::daemon::registry::Invocation;
 use crate::policy::Chain;
 use crate::policy::model::{ChainExplanation, Effect};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-
-/// The boot-clock time `boot_ns` as UTC.
-fn utc(boot_ns: u64) -> String {
-    let now_boot = crate::clock::boot_ns();
-    let ago = now_boot.saturating_sub(boot_ns);
-    let then = jiff::Timestamp::now() - std::time::Duration::from_nanos(ago);
-    format!("{then:.6}")
-}
 
 fn address(header: &EventHeader) -> Option<(IpAddr, Address)> {
     let [a, b, c, d] = header.address;
@@ -156,6 +149,7 @@ pub fn enrich(
     invocation: &Invocation,
     chain: &Chain,
     exes: &mut HashMap<u32, String>,
+    now: Now,
 ) -> Record {
     let header = &raw.header;
     let action = Action::from_raw(header.action);
@@ -164,7 +158,7 @@ pub fn enrich(
     if let Some(own) = chain.0.last() {
         record.policy_digest.clone_from(&own.policy().digest); // of the version that decided
     }
-    record.time = utc(header.time_ns);
+    record.time = now.utc(header.time_ns);
     record.boot_ns = header.time_ns;
     record.seq = Some(header.seq);
     record.action = action.map_or("unknown", Action::name).to_owned();

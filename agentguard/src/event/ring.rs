@@ -11,6 +11,7 @@ use std::io::PipeReader;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use agentguard_common::event::{EventHeader, HEADER_BYTES};
 use anyhow::{Result, bail};
@@ -115,10 +116,12 @@ impl Ring {
         at
     }
 
-    /// Gives the room of all entries before `position` back.
-    fn commit(&self, position: u64) {
+    /// Gives the room of all entries before `position` back. Returns what share of the ring that is.
+    fn commit(&self, position: u64) -> f64 {
+        let taken = position - self.position();
         // SAFETY: a live mapping, aligned to a page.
         unsafe { self.consumer.as_ref() }.store(position, Ordering::Release);
+        taken as f64 / self.bytes as f64
     }
 }
 
@@ -136,55 +139,80 @@ impl Drop for Ring {
 pub trait Sink {
     /// Records a batch, in order of the kernel's clock. False when that failed: the same events come again.
     fn record(&mut self, batch: &[Raw<'_>]) -> bool;
-    /// Nothing more is there for now.
-    fn idle(&mut self);
+    /// Looks after what is not about one event. Called after every batch, but seldom in a storm of them.
+    fn settle(&mut self);
 }
 
-/// Takes what is in both rings, in batches. False when the sink could not record.
-fn drain(rings: &[Ring; 2], sink: &mut impl Sink) -> bool {
+/// Takes what is in both rings by now, in batches. Returns the share of a ring that it filled, or nothing when the sink
+/// could not record.
+fn drain(rings: &[Ring; 2], sink: &mut impl Sink) -> Option<f64> {
     let [denials, events] = rings;
+    let mut share = 0.0;
     loop {
         let mut batch = Vec::new();
         // Denials second: the one that came before a process's exit is then in the same batch as the exit.
         let events_to = events.peek(&mut batch);
         let denials_to = denials.peek(&mut batch);
-        if batch.is_empty() {
-            events.commit(events_to);
-            denials.commit(denials_to);
-            return true;
-        }
         batch.sort_by_key(|raw| raw.header.time_ns);
-        if !sink.record(&batch) {
-            return false;
+        let count = batch.len();
+        if count > 0 && !sink.record(&batch) {
+            return None;
         }
-        events.commit(events_to);
-        denials.commit(denials_to);
+        share += events.commit(events_to) + denials.commit(denials_to);
+        if count < BATCH {
+            return Some(share);
+        }
     }
 }
 
-/// How long to wait before what could not be recorded is tried again, in milliseconds.
-const AGAIN_MS: i32 = 200;
+/// How long to wait before what could not be recorded is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How far apart what comes without a pause is taken: a batch costs a wakeup, system calls and locks, whatever is in it.
+const GATHER: Duration = Duration::from_millis(10);
+/// A batch that filled more of a ring than this is followed by the next at once: room comes before cost.
+const CROWDED: f64 = 1.0 / 16.0;
+/// How far apart the sink settles in a storm.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Gives the events of both rings (denials, others) to `sink`, until the other end of `stop` is closed and what was
 /// there by then is recorded. Blocks; run it on a thread of its own.
+///
+/// An event that comes alone is taken at once; what follows it within 10 ms waits that long.
 pub fn consume(rings: &[Ring; 2], stop: &PipeReader, sink: &mut impl Sink) {
-    let mut stopped = false;
-    let mut recorded = true;
-    while !stopped {
-        stopped = if recorded {
-            wait([rings[0].fd.as_raw_fd(), rings[1].fd.as_raw_fd(), stop.as_raw_fd()], -1)
-        } else {
-            wait([-1, -1, stop.as_raw_fd()], AGAIN_MS)
-        };
-        recorded = drain(rings, sink);
-        if recorded {
-            sink.idle();
+    let all = [rings[0].fd.as_raw_fd(), rings[1].fd.as_raw_fd(), stop.as_raw_fd()];
+    let mut not_before = Instant::now();
+    let mut settled = not_before.checked_sub(SETTLE).unwrap_or(not_before);
+    let mut unsettled = false;
+    loop {
+        let mut stopped = wait(all, unsettled.then(|| settled + SETTLE));
+        if !stopped && Instant::now() < not_before {
+            stopped = wait([-1, -1, all[2]], Some(not_before));
+        }
+        let share = drain(rings, sink);
+        let now = Instant::now();
+        not_before = now
+            + match share {
+                None => AGAIN,
+                Some(share) if share > CROWDED => Duration::ZERO,
+                Some(_) => GATHER,
+            };
+        unsettled |= share.is_some_and(|share| share > 0.0);
+        if unsettled && (stopped || now >= settled + SETTLE) {
+            sink.settle();
+            (settled, unsettled) = (now, false);
+        }
+        if stopped {
+            return;
         }
     }
 }
 
-/// Waits for any of the descriptors. True when the last one was closed at its other end.
-fn wait(fds: [i32; 3], timeout_ms: i32) -> bool {
+/// Waits for any of the descriptors, or until a time. True when the last one was closed at its other end.
+fn wait(fds: [i32; 3], until: Option<Instant>) -> bool {
+    let timeout_ms = until.map_or(-1, |until| {
+        let left = until.saturating_duration_since(Instant::now());
+        i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+    });
     let mut fds = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: three initialised pollfds that live across the call.
     unsafe { libc::poll(fds.as_mut_ptr(), 3, timeout_ms) };

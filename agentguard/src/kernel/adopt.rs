@@ -256,11 +256,11 @@ impl Kernel {
     /// Says how many there are, and whether the kernel tells of moves.
     fn set_selectors(&mut self, selectors: u32) -> Result<()> {
         if selectors != 0 {
-            self.arm(Plan::moved(), true)?;
+            self.arm_one(Plan::moved(), true)?;
         }
         // SAFETY: a field of a live mapping.
         unsafe { (&raw mut (*self.enrolment.at(0)).selectors).write_volatile(selectors) };
-        if selectors == 0 { self.arm(Plan::moved(), false) } else { Ok(()) }
+        if selectors == 0 { self.arm_one(Plan::moved(), false) } else { Ok(()) }
     }
 }
 

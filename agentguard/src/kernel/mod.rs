@@ -13,6 +13,7 @@ mod policies;
 mod preemption;
 mod programs;
 mod slots;
+mod symbols;
 mod tables;
 mod tools;
 
@@ -22,6 +23,7 @@ use std::path::Path;
 use agentguard_common::counter::{COUNTERS, Counter};
 use agentguard_common::enrolment::Enrolment;
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
+use agentguard_common::offsets::Sequences;
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -34,6 +36,7 @@ pub use programs::{Report, cgroup_directory};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tables::Tables;
+use zerocopy::IntoBytes as _;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agentguard-bpf"));
 
@@ -96,18 +99,42 @@ fn map_fd(map: &Map) -> Result<BorrowedFd<'_>> {
 }
 
 impl Kernel {
-    fn object(pins: Option<&Pins>) -> Result<Ebpf> {
+    /// The object for `level`, with the cache of directories where the kernel lets programs have one.
+    fn object(pins: Option<&Pins>, level: Level, btf: &aya::Btf) -> Result<Ebpf> {
         let offsets = btf::Btf::running()?.offsets()?;
+        let (cast, sequences) = match level {
+            Level::Lsm => symbols::sequences(btf),
+            Level::Compat => Default::default(),
+        };
+        let object = symbols::with_cast(OBJECT, cast);
+        let object = &object.as_bytes()[..OBJECT.len()];
+        if sequences != Sequences::default() {
+            let mut ebpf = Self::object_with(object, pins, &offsets, sequences)?;
+            if programs::takes_cache(&mut ebpf, btf) {
+                return Ok(ebpf);
+            }
+        }
+        Self::object_with(object, pins, &offsets, Sequences::default())
+    }
+
+    fn object_with(
+        object: &[u8],
+        pins: Option<&Pins>,
+        offsets: &[u32; btf::OFFSET_COUNT],
+        Sequences { renames, mounts, kind }: Sequences,
+    ) -> Result<Ebpf> {
         let epoch = pins.map_or(0, |pins| pins.epoch);
         let mut loader = EbpfLoader::new();
         loader.allow_unsupported_maps();
-        loader.override_global("OFFSETS", &offsets, true).override_global("EPOCH", &epoch, true);
+        let sequences = [renames, mounts, kind];
+        loader.override_global("OFFSETS", offsets, true).override_global("EPOCH", &epoch, true);
+        loader.override_global("SEQUENCES", &sequences, true);
         for name in pins::SHARED {
             if let Some(pins) = pins {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
-        loader.load(OBJECT).context("loading the eBPF object")
+        loader.load(object).context("loading the eBPF object")
     }
 
     /// Loads and attaches the programs of `level`, and checks with a tagged child that they bite. With a directory for
@@ -127,14 +154,14 @@ impl Kernel {
     }
 
     fn set_up(level: Level, pins: Option<Pins>) -> Result<Self> {
-        let ebpf = Self::object(pins.as_ref())?;
+        let btf = aya::Btf::from_sys_fs()?;
+        let ebpf = Self::object(pins.as_ref(), level, &btf)?;
         let fd = |name: &str| map_fd(ebpf.map(name).with_context(|| format!("map {name}"))?);
         let invocations = Mapped::new(fd("INVOCATIONS")?, MAX_INVOCATIONS as usize)?;
         let policies = Mapped::new(fd("POLICIES")?, MAX_POLICIES as usize)?;
         let arena = Mapped::new(fd("ARENA")?, ARENA_WORDS as usize)?;
         let control = Mapped::new(fd("CONTROL")?, 1)?;
         let enrolment = Mapped::new(fd("ENROLMENT")?, 1)?;
-        let btf = aya::Btf::from_sys_fs()?;
         let mut kernel = Self {
             pins,
             ebpf,
@@ -156,6 +183,7 @@ impl Kernel {
                 .set(0, Control { record_from: epoch, record_to: epoch, counts: epoch, ..Control::IDLE });
         }
         kernel.attach()?;
+        kernel.arm()?; // some may live already, and the test needs it
         kernel.self_test()?;
         kernel.take_over()?;
         Ok(kernel)
@@ -174,14 +202,16 @@ impl Kernel {
     fn attach(&mut self) -> Result<()> {
         preemption::refuse(self.level, &mut self.ebpf, &self.btf)?;
         let plans = Plan::of(self.level, &self.btf);
-        self.armed.live = plans.iter().filter(|plan| plan.attached == When::Live).copied().collect();
+        let at_times = |plan: &&Plan| matches!(plan.attached, When::Live | When::Cut);
+        self.armed.plans = plans.iter().filter(at_times).copied().collect();
+        let cuts = self.control.get(0).cut_from_ns != u64::MAX;
         for plan in plans {
+            let wanted = plan.attached == When::Always || plan.attached == When::Cut && cuts;
             if self.pins.as_ref().is_some_and(|pins| pins.has(plan.name)) && plan.attached == When::Always {
                 continue; // by an earlier daemon of this build
             }
             let loaded = plan.load(&mut self.ebpf, &self.btf);
-            let placed =
-                loaded.and_then(|()| if plan.attached == When::Always { self.place(plan) } else { Ok(()) });
+            let placed = loaded.and_then(|()| if wanted { self.arm_one(plan, true) } else { Ok(()) });
             match placed {
                 // Kernels before 6.13 do not let cgroup programs see task storage; the LSM hooks decide the same.
                 Err(_) if plan.is_second_lock(self.level) => self.missing.push(plan.name.to_owned()),
@@ -203,11 +233,9 @@ impl Kernel {
     /// Makes this build's programs the ones that record and count, and detaches those of other builds. Enforcement does
     /// not depend on it: all that are attached enforce.
     fn take_over(&mut self) -> Result<()> {
-        if self.pins.as_ref().is_some_and(|pins| !pins.others().is_empty()) {
-            self.arm_open_checks(true)?; // those of the build before may be attached
-            if self.enrolment.get(0).selectors != 0 {
-                self.arm(Plan::moved(), true)?;
-            }
+        let succeeds = self.pins.as_ref().is_some_and(|pins| !pins.others().is_empty());
+        if succeeds && self.enrolment.get(0).selectors != 0 {
+            self.arm_one(Plan::moved(), true)?;
         }
         let Some(pins) = &self.pins else { return Ok(()) };
         if !pins.others().is_empty() {
@@ -269,8 +297,8 @@ impl Kernel {
     /// # Errors
     /// When the object itself does not load. A program that does not is reported.
     pub fn reports(level: Level) -> Result<Vec<Report>> {
-        let mut ebpf = Self::object(None)?;
         let btf = aya::Btf::from_sys_fs()?;
+        let mut ebpf = Self::object(None, level, &btf)?;
         Ok(Plan::of(level, &btf).into_iter().map(|plan| plan.report(&mut ebpf, &btf)).collect())
     }
 

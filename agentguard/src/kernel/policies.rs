@@ -1,6 +1,7 @@
 //! Compiled policies in the kernel: written beside those in use, and named by index and generation.
 
 use agentguard_common::Words;
+use agentguard_common::invocation::Control;
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, bail};
 
@@ -27,8 +28,7 @@ impl Kernel {
         }
         let in_use = users.into_iter().filter(|(index, _)| (1..MAX_POLICIES).contains(index));
         let in_use: Vec<_> = in_use.map(|(i, users)| (i, self.policies.get(i as usize), users)).collect();
-        let newest = (0..MAX_POLICIES).map(|i| self.policies.get(i as usize).generation).max().unwrap_or(0);
-        self.tables = Tables::adopted(&in_use, RESERVED as u32, newest);
+        self.tables = Tables::adopted(&in_use, RESERVED as u32, self.control.get(0).newest_policy);
     }
 
     /// Writes a compiled policy beside the others, for one user. Returns its index in `POLICIES`, and its generation.
@@ -57,6 +57,7 @@ impl Kernel {
             self.arena.set(place.start as usize + i, *word);
         }
         self.policies.set(place.index as usize, PolicyHeader { generation: 0, ..header });
+        self.control.set(0, Control { newest_policy: place.generation, ..self.control.get(0) });
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         self.policies.set(place.index as usize, PolicyHeader { generation: place.generation, ..header });
         Ok((place.index, place.generation))

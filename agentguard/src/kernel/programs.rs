@@ -11,7 +11,7 @@ use aya::programs::cgroup_sock_addr::CgroupSockAddrLinkId;
 use aya::programs::links::FdLink;
 use aya::programs::lsm::LsmLinkId;
 use aya::programs::tp_btf::BtfTracePointLinkId;
-use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Lsm, Program};
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 use serde::Serialize;
@@ -93,7 +93,20 @@ const LSM_NEWER: &[(&str, &str)] = &[
     ("inode_file_setattr", "inode_file_setattr"),
     ("uring_override_creds", "uring_override_creds"),
 ];
-/// LSM programs for what is open already: attached only while an invocation lives (`kernel/armed.rs`).
+/// Those of the programs above whose hooks every host runs all the time: attached only while an invocation lives
+/// (`kernel/armed.rs`), as those below.
+const HOT: &[&str] = &[
+    "file_open",
+    "mmap_file",
+    "capable",
+    "socket_create",
+    "socket_post_create",
+    "socket_connect",
+    "socket_sendmsg",
+    "unix_stream_connect",
+    "unix_may_send",
+];
+/// LSM programs for what is open already.
 const OPEN: &[(&str, &str)] = &[
     ("open_permission", "file_permission"),
     ("open_map", "mmap_file"),
@@ -114,10 +127,12 @@ const COMPAT_TRACEPOINTS: &[(&str, &str)] =
     &[("executed", "sched_process_exec"), ("refused_call", "sys_exit")];
 /// The tracepoint that tells of a task moved to another cgroup: attached only while one is selected.
 const MOVED: (&str, &str) = ("moved", "cgroup_attach_task");
-/// Programs on the root cgroup.
+/// Programs on the root cgroup that stop packets: there from when an invocation may lose its authority, which is when one
+/// has an expiry or is about to be revoked. At level `compat` nothing else refuses what is open already, so there they are
+/// also while an invocation lives.
+const PACKETS: &[&str] = &["cgroup_egress", "cgroup_ingress"];
+/// The other programs on the root cgroup.
 const CGROUP: &[&str] = &[
-    "cgroup_egress",
-    "cgroup_ingress",
     "cgroup_connect4",
     "cgroup_connect6",
     "cgroup_sendmsg4",
@@ -133,6 +148,8 @@ pub(super) enum When {
     Always,
     /// Only while an invocation lives (`kernel/armed.rs`).
     Live,
+    /// Once packets may have to be stopped (`kernel/armed.rs`), and from then on.
+    Cut,
     /// Anew for each use.
     Used,
 }
@@ -210,7 +227,8 @@ impl Plan {
         let mut all: Vec<_> = TRACEPOINTS.iter().map(plan).collect();
         match level {
             Level::Lsm => {
-                all.extend(LSM.iter().map(plan));
+                let hot = |name| if HOT.contains(&name) { When::Live } else { When::Always };
+                all.extend(LSM.iter().map(plan).map(|plan| Self { attached: hot(plan.name), ..plan }));
                 all.extend(LSM_NEWER.iter().filter(|(_, hook)| has(hook)).map(plan));
                 let open = OPEN.iter().filter(|(_, hook)| has(hook)).map(plan);
                 all.extend(open.map(|plan| Self { attached: When::Live, ..plan }));
@@ -219,6 +237,7 @@ impl Plan {
         }
         all.push(Self::moved());
         all.push(Self { attached: When::Used, ..plan(&("adopt_tasks", "task")) });
+        all.extend(PACKETS.iter().map(|name| Self { attached: When::Cut, ..plan(&(name, "")) }));
         all.extend(CGROUP.iter().map(|name| plan(&(name, ""))));
         all.push(Self { attached: When::Used, ..plan(&("census", "task")) });
         all
@@ -231,8 +250,7 @@ impl Plan {
 
     /// Whether the level works without it.
     pub(super) fn is_second_lock(self, level: Level) -> bool {
-        let packets = matches!(self.name, "cgroup_egress" | "cgroup_ingress");
-        level == Level::Lsm && self.place.is_empty() && !packets
+        level == Level::Lsm && CGROUP.contains(&self.name)
     }
 
     pub(super) fn program(self, ebpf: &mut Ebpf) -> Result<&mut Program> {
@@ -293,6 +311,16 @@ impl Plan {
             optional: self.is_second_lock(Level::Lsm),
         }
     }
+}
+
+/// Whether this kernel lets programs remember what they know of directories: found by loading one that does.
+pub(super) fn takes_cache(ebpf: &mut Ebpf, btf: &Btf) -> bool {
+    let mut loads = || -> Result<()> {
+        let program: &mut Lsm = ebpf.program_mut("cache_trial").context("missing program")?.try_into()?;
+        program.load("file_open", btf)?;
+        Ok(program.unload()?)
+    };
+    loads().is_ok()
 }
 
 /// The cgroup v2 mount point, also beside v1 hierarchies.

@@ -1,5 +1,6 @@
-//! Explanations without parsing globs for each: what events are explained with.
+//! Explanations without parsing and trying all globs for each: what events are explained with.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use agentguard_common::file::Access;
@@ -13,8 +14,41 @@ use super::model::{ChainExplanation, Explanation, Policy};
 #[derive(Debug)]
 pub struct Explainer {
     policy: Arc<Policy>,
-    /// Of each file rule, in order. A glob that does not parse, which loading refuses, matches nothing.
-    globs: OnceLock<Box<[Vec<Glob>]>>,
+    globs: OnceLock<Globs>,
+}
+
+/// The globs of all file rules, found by how a path begins: what a storm of denials costs must not grow with the rules.
+#[derive(Debug)]
+struct Globs {
+    /// With the number of its rule, by its literal bytes. One that does not parse, which loading refuses, matches nothing.
+    by_prefix: HashMap<Box<[u8]>, Vec<(usize, Glob)>>,
+    /// The lengths of those, ascending.
+    lengths: Box<[usize]>,
+}
+
+impl Globs {
+    fn of(policy: &Policy) -> Self {
+        let mut by_prefix: HashMap<Box<[u8]>, Vec<(usize, Glob)>> = HashMap::new();
+        for (number, rule) in policy.files.iter().enumerate() {
+            for glob in glob::parse(&rule.glob).unwrap_or_default() {
+                by_prefix.entry(glob.literal_bytes().into()).or_default().push((number, glob));
+            }
+        }
+        let mut lengths: Vec<usize> = by_prefix.keys().map(|prefix| prefix.len()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        Self { by_prefix, lengths: lengths.into() }
+    }
+
+    /// The numbers of the rules that match, in order.
+    fn matching(&self, path: &[u8]) -> Vec<usize> {
+        let prefixes = self.lengths.iter().filter_map(|len| path.get(..*len));
+        let near = prefixes.filter_map(|prefix| self.by_prefix.get(prefix)).flatten();
+        let mut rules: Vec<_> = near.filter(|(_, glob)| glob.matches(path)).map(|(rule, _)| *rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
 }
 
 impl Explainer {
@@ -31,11 +65,9 @@ impl Explainer {
     /// As [`super::explain_file`].
     #[must_use]
     pub fn explain_file(&self, path: &[u8], want: Access) -> Explanation<'_> {
-        let parse = |rule: &super::model::FileRule| glob::parse(&rule.glob).unwrap_or_default();
-        let globs = self.globs.get_or_init(|| self.policy.files.iter().map(parse).collect());
-        let rules = self.policy.files.iter().zip(globs);
+        let globs = self.globs.get_or_init(|| Globs::of(&self.policy));
         let matching: Vec<_> =
-            rules.filter(|(_, globs)| globs.iter().any(|g| g.matches(path))).map(|(rule, _)| rule).collect();
+            globs.matching(path).into_iter().filter_map(|rule| self.policy.files.get(rule)).collect();
         answer(&matching, want)
     }
 

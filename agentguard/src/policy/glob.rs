@@ -90,7 +90,8 @@ impl Glob {
         (!varies).then(|| self.tokens.iter().filter(|t| **t == Token::Byte(b'/')).count())
     }
 
-    fn literal_bytes(&self) -> Vec<u8> {
+    /// The bytes that everything it matches begins with, up to the first wildcard.
+    pub(crate) fn literal_bytes(&self) -> Vec<u8> {
         self.tokens.iter().map_while(|t| if let Token::Byte(b) = t { Some(*b) } else { None }).collect()
     }
 }

@@ -201,6 +201,9 @@ int main(int argc, char **argv)
 	if (argc > 3 && !strcmp(argv[3], "landlock")) {
 		files = 1;
 		connections = landlock();
+	} else if (argc > 3 && !strcmp(argv[3], "wait")) {
+		if (getchar() == EOF)
+			fail("waiting");
 	} else if (argc > 4) {
 		files = 1;
 		apparmor(argv[4]);

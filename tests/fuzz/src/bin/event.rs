@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use agentguard::clock::Now;
 use agentguard::daemon::owner::Owner;
 use agentguard::daemon::registry::{Facts, Invocation, Source};
 use agentguard::event::record::Record;
@@ -61,7 +62,7 @@ fuzz_target!(|input: &[u8]| {
     let mut rest = input;
     while let Some(raw) = Raw::decode(rest) {
         rest = &rest[HEADER_BYTES + raw.path.len()..];
-        let record = enrich(&raw, &INVOCATION, &INVOCATION.chain, &mut exes);
+        let record = enrich(&raw, &INVOCATION, &INVOCATION.chain, &mut exes, Now::new());
         let line = serde_json::to_string(&record).expect("a record is JSON");
         assert!(!line.contains(char::is_control), "{line:?} is more than one line");
         let read: Record = serde_json::from_str(&line).expect("what was written can be read");

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use agentguard_tests::daemon::Daemon;
 use agentguard_tests::{Level, Site};
 
 /// Where the work and its files are: the paths that it opens have this much before them.
@@ -38,17 +40,53 @@ pub(super) fn run(work: &str, scale: &str) {
         plain("apparmor", &["apparmor", "agentguard-bench"]);
     }
     let daemon = site.daemon();
+    site.until_quiet();
+    let _ = site.finish(Command::new(WORK).args(["untagged", scale])).success(); // the kernel is still detaching
     plain("untagged", &[]);
     let tagged = |condition: &str, policy: &str| {
         let options = ["--level", Level::expected().name()];
-        print!("{}", site.agent(policy).options(&options).run([WORK, condition, scale]).success().stdout);
+        let done = site.agent(policy).options(&options).run([WORK, condition, scale]).success();
+        print!("{}", done.stdout);
+        site.log().until_end(&done.invocation()); // the next one does not share the processor with what this one left
     };
     for rules in RULES {
         let name = format!("tagged-{rules}");
         tagged(&name, &site.file(&format!("{name}.yaml"), &policy(rules, "enforce")));
     }
+    let few = site.file("few.yaml", &policy(10, "enforce"));
+    beside(&site, &few, || plain("untagged-beside", &[]));
     tagged("audit", &site.file("audit.yaml", &policy(10, "audit")));
+    without_daemon(&site, &daemon, &few, ["tagged-10-alone", scale, "wait"]);
+    // Last, since from here on packets may have to be stopped.
+    let expiring = site.agent(&few).options(&["--level", Level::expected().name(), "--ttl", "1h"]);
+    print!("{}", expiring.run([WORK, "tagged-10-expiring", scale]).success().stdout);
     daemon.stop(&site, libc::SIGTERM);
+}
+
+/// Does `work` while a tagged task lives that does nothing.
+fn beside(site: &Site, policy: &str, work: impl FnOnce()) {
+    let mut waiting = site.agent(policy).spawn_on(Stdio::piped(), &["/usr/bin/cat"]);
+    let id = waiting.invocation();
+    work();
+    drop(waiting.process.child().stdin.take());
+    let (status, output) = waiting.finish();
+    assert!(status.success(), "{output}");
+    site.log().until_end(&id);
+}
+
+/// The work while the daemon is stopped, so that what it does with the events is not in the figures.
+fn without_daemon(site: &Site, daemon: &Daemon, policy: &str, arguments: [&str; 3]) {
+    let argv = [&[WORK], arguments.as_slice()].concat();
+    let mut waiting = site.agent(policy).spawn_on(Stdio::piped(), &argv);
+    let id = waiting.invocation();
+    daemon.signal(libc::SIGSTOP);
+    let mut input = waiting.process.child().stdin.take().expect("a pipe");
+    input.write_all(b"\n").expect("written");
+    let (status, output) = waiting.finish();
+    daemon.signal(libc::SIGCONT);
+    assert!(status.success(), "{output}");
+    print!("{}", output.stdout);
+    site.log().until_end(&id);
 }
 
 fn lay_out(work: &Path) {

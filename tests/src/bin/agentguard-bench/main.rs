@@ -91,6 +91,7 @@ fn compare(rounds: u32, scale: &str) {
         };
         plain("unloaded");
         let daemon = site.daemon();
+        site.until_quiet();
         plain("untagged");
         let options = ["--level", level.name()];
         print!("{}", site.agent(&policy).options(&options).run(work("tagged")).success().stdout);

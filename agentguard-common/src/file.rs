@@ -1,5 +1,7 @@
 //! File and exec decisions: access modes, and the walk of a policy's DFA over the bytes of a path.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::Words;
 use crate::policy::{FileTables, PolicyHeader};
 use crate::verdict::{Decision, Reason, Verdict};
@@ -120,6 +122,19 @@ impl StateVerdict {
     pub const fn is_final(self) -> bool {
         self.0 & Self::FINAL != 0
     }
+}
+
+/// A decision to be made about a path from memory, by itself: what stands before the path.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Trial {
+    /// Index of the policy's version.
+    pub policy: u32,
+    /// [`Access`].
+    pub want: u32,
+    /// 0 to have everything done but the decision.
+    pub decides: u32,
+    pub padding: u32,
 }
 
 /// The state after reading `byte` in `state`.

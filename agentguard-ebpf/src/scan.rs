@@ -3,12 +3,15 @@
 use core::ffi::c_void;
 
 use agentguard_common::event::{HEADER_BYTES, MAX_PATH};
-use agentguard_common::file::{self, Access, StateVerdict};
+use agentguard_common::file::{self, Access, StateVerdict, Trial};
 use agentguard_common::policy::FileTables;
-use agentguard_common::verdict::Verdict;
-use aya_ebpf::helpers::generated::bpf_loop;
+use agentguard_common::verdict::{Decision, Reason, Verdict};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_skb_load_bytes};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
 
-use crate::maps::{Arena, Scratch, UNKNOWN, masked};
+use crate::maps::{Arena, POLICIES, Scratch, UNKNOWN, masked};
 use crate::path::{Buffer, INDEX_MASK, bytes};
 use crate::subject::Subject;
 
@@ -105,4 +108,40 @@ pub(crate) fn decide(subject: &Subject, buffer: &Buffer, position: u32, want: Ac
     }
     let (_, verdict) = state(subject, buffer, position, false);
     (file::decide(verdict, want), want.without(verdict.allow()))
+}
+
+/// Never attached: `BPF_PROG_TEST_RUN` runs and times it. The packet is a [`Trial`] and a path of one to `MAX_PATH` bytes;
+/// the answer is the packed verdict about the path, decided as for every hook.
+#[classifier]
+pub fn decision_trial(ctx: TcContext) -> i32 {
+    let failed = Verdict::deny(Reason::Internal).packed() as i32;
+    let Ok(trial) = ctx.load::<Trial>(0) else { return failed };
+    let Some(buffer) = Buffer::claim() else { return failed };
+    let verdict = on_packet(&ctx, &buffer, &trial);
+    buffer.release();
+    verdict.packed() as i32
+}
+
+#[inline(always)]
+fn on_packet(ctx: &TcContext, buffer: &Buffer, trial: &Trial) -> Verdict {
+    let failed = Verdict::deny(Reason::Internal);
+    let before = size_of::<Trial>() as u32;
+    let len = masked::<{ INDEX_MASK as i32 }>(u64::from(ctx.len().wrapping_sub(before + 1))) as u32 + 1;
+    let position = masked::<{ INDEX_MASK as i32 }>(u64::from(MAX_PATH as u32 - len));
+    // SAFETY: the masked position and length are inside the buffer, which has slack for both.
+    let error = unsafe {
+        let at = bytes(buffer.scratch()).add(HEADER_BYTES + position as usize);
+        bpf_skb_load_bytes(ctx.as_ptr().cast(), before, at.cast(), len)
+    };
+    if error != 0 {
+        return failed;
+    }
+    if trial.decides == 0 {
+        return Verdict::new(Decision::Allow, Reason::Rule);
+    }
+    let Some(policy) = POLICIES.get_ptr(trial.policy) else { return failed };
+    // SAFETY: a live map value.
+    let tables = unsafe { (*policy).file_tables() };
+    let answer = state_behind(buffer.scratch(), position as u32, &raw const tables, 0);
+    file::decide(StateVerdict(answer as u32), Access(trial.want as u16))
 }

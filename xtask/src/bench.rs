@@ -1,5 +1,6 @@
 //! What enforcement costs the enforced, as ratios to the same work with nothing loaded, and how fast authority is taken.
 
+mod costs;
 mod enforce;
 mod many;
 mod native;
@@ -23,6 +24,8 @@ pub(crate) enum Bench {
     },
     /// Here, in nanoseconds, at level compat.
     Native,
+    /// Here: the kernel's decision about a path, start of the daemon, push of a policy, events in the log.
+    Costs,
     /// Start, list, memory and revoke of 1, 1,000 and 10,000 invocations at once, here at level compat.
     Many,
     /// From a revoke to the first refusal, on a socket and a file that are open: here at level compat, or in a virtual
@@ -40,8 +43,12 @@ pub(crate) enum Bench {
 impl Bench {
     pub(crate) fn run(&self, binary: &Path) -> Result<()> {
         match self {
-            Self::Enforce { kernel } => enforce::run(binary, &super::guest_kernel(kernel)?),
+            Self::Enforce { kernel } => {
+                crate::setup::ensure_peers()?;
+                enforce::run(binary, &super::guest_kernel(kernel)?)
+            }
             Self::Native => native::run(binary),
+            Self::Costs => costs::run(binary),
             Self::Many => many::run(binary),
             Self::Revoke { kernel, repeats } => {
                 let kernel = kernel.as_deref().map(super::guest_kernel).transpose()?;

@@ -89,6 +89,11 @@ pub(super) fn ensure_api_fuzzing() -> Result<()> {
     packages(&["socat", "python3-venv"])
 }
 
+/// Installs what enforcement is compared with, beyond what the kernel has.
+pub(super) fn ensure_peers() -> Result<()> {
+    packages(&["apparmor"])
+}
+
 /// Installs what only the fuzz targets need: libFuzzer is C++.
 pub(super) fn ensure_fuzzing() -> Result<()> {
     packages(&["g++"])

@@ -5,11 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agentguard_common::file::Access;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::output::{self, Unread, say};
 use super::{run, versions};
+use crate::kernel::trial;
 use crate::launch::{identity, landlock};
 use crate::policy::compile::{compile, compile_chain};
 use crate::policy::judge::{Answer, Judge, Request};
@@ -84,6 +86,18 @@ pub(super) enum Policy {
         /// Of an address.
         #[arg(long)]
         protocol: Option<String>,
+        #[command(flatten)]
+        place: Place,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Time what the kernel decides about reading each path under a policy. Needs root; nothing is attached.
+    Time {
+        /// A shipped name, a file, or `-` for standard input.
+        policy: String,
+        #[arg(required = true)]
+        paths: Vec<String>,
         #[command(flatten)]
         place: Place,
         /// As JSON.
@@ -168,6 +182,7 @@ impl Policy {
             Self::Check { file, notes } => check(&file, notes),
             Self::Schema => output::write(format_args!("{}", policy::json_schema())),
             Self::Diff { a, b, place, json } => compare([&a, &b], &place.variables()?, json),
+            Self::Time { policy, paths, place, json } => time(&policy, &paths, &place.variables()?, json),
             Self::Test { policy, cases, place, json } => test(&policy, &cases, &place.variables()?, json),
             Self::Explain { policy, operation, object, protocol, place, json } => {
                 let operations: Vec<_> = operation.split(',').map(str::trim).collect();
@@ -180,6 +195,22 @@ impl Policy {
             }
         }
     }
+}
+
+fn time(policy: &str, paths: &[String], variables: &Variables, json: bool) -> Result<()> {
+    let policy = load(policy, variables)?;
+    let mut bench = trial::Bench::new(&compile(&policy).with_context(|| format!("policy {}", policy.name))?)?;
+    let timings: Result<Vec<_>> = paths.iter().map(|path| bench.time(path, Access::READ)).collect();
+    let timings = timings?;
+    if json {
+        return say!("{}", serde_json::to_string(&timings)?);
+    }
+    say!("{:>8} {:>8} {:>8} {:>8} {:<8} PATH", "WARM, NS", "EMPTY", "COLD, NS", "EMPTY", "DECISION")?;
+    for t in &timings {
+        let (warm, cold) = (format!("{:>8} {:>8}", t.warm_ns, t.warm_empty_ns), (t.cold_ns, t.cold_empty_ns));
+        say!("{warm} {:>8} {:>8} {:<8} {}", cold.0, cold.1, t.decision, t.path)?;
+    }
+    Ok(())
 }
 
 fn compare(names: [&str; 2], variables: &Variables, json: bool) -> Result<()> {

@@ -16,6 +16,7 @@ mod slots;
 mod symbols;
 mod tables;
 mod tools;
+pub mod trial;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -153,7 +154,8 @@ impl Kernel {
         loaded
     }
 
-    fn set_up(level: Level, pins: Option<Pins>) -> Result<Self> {
+    /// The maps, with no program loaded.
+    fn unattached(level: Level, pins: Option<Pins>) -> Result<Self> {
         let btf = aya::Btf::from_sys_fs()?;
         let ebpf = Self::object(pins.as_ref(), level, &btf)?;
         let fd = |name: &str| map_fd(ebpf.map(name).with_context(|| format!("map {name}"))?);
@@ -162,7 +164,7 @@ impl Kernel {
         let arena = Mapped::new(fd("ARENA")?, ARENA_WORDS as usize)?;
         let control = Mapped::new(fd("CONTROL")?, 1)?;
         let enrolment = Mapped::new(fd("ENROLMENT")?, 1)?;
-        let mut kernel = Self {
+        let kernel = Self {
             pins,
             ebpf,
             btf,
@@ -182,6 +184,11 @@ impl Kernel {
                 .control
                 .set(0, Control { record_from: epoch, record_to: epoch, counts: epoch, ..Control::IDLE });
         }
+        Ok(kernel)
+    }
+
+    fn set_up(level: Level, pins: Option<Pins>) -> Result<Self> {
+        let mut kernel = Self::unattached(level, pins)?;
         kernel.attach()?;
         kernel.arm()?; // some may live already, and the test needs it
         kernel.self_test()?;

@@ -103,6 +103,7 @@ const HOT: &[&str] = &[
     "socket_post_create",
     "socket_connect",
     "socket_sendmsg",
+    "socket_setsockopt",
     "unix_stream_connect",
     "unix_may_send",
 ];

@@ -18,7 +18,7 @@ const OPENED: [&str; 3] = ["/b/f", "/b/d2/d3/d4/d5/f", "/b/d2/d3/d4/d5/d6/d7/d8/
 /// The same program by the name under which it does nothing. Statically linked, so that exec costs little besides what
 /// enforcement adds.
 const TRUE: &str = "/b/true";
-const RULES: [usize; 4] = [10, 100, 1_000, 10_000];
+pub(super) const RULES: [usize; 4] = [10, 100, 1_000, 10_000];
 const APPARMOR_PROFILE: &str = "profile agentguard-bench flags=(attach_disconnected) {
   /b/** rix,
   /dev/** rw,
@@ -114,7 +114,7 @@ fn apparmor_loads(site: &Site) -> bool {
 
 /// A policy of so many rules on paths: what the work needs, then rules about places that it never goes to. Some begin
 /// with `**/`, so that every state of the automaton has them in it.
-fn policy(rules: usize, mode: &str) -> String {
+pub(super) fn policy(rules: usize, mode: &str) -> String {
     let mut text = format!(
         "apiVersion: agentguard.dev/v1alpha1
 kind: AgentPolicy

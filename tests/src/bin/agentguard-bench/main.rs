@@ -6,6 +6,7 @@
 //! One JSON line for each condition, round and test; times are nanoseconds per operation. Every test checks that exactly
 //! what the policy denies was denied, so a run in which nothing was enforced is no result.
 
+mod costs;
 mod enforce;
 mod many;
 mod revoke;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["work", condition, round, scale] => work::run(&work::Label { condition, round }, number(scale)),
+        ["costs"] => costs::run(),
+        ["storm", port] => costs::storm(number(port)),
         ["enforce", work, scale] => enforce::run(work, scale),
         ["many", ref counts @ ..] => many::run(&counts.iter().map(|count| number(count)).collect::<Vec<_>>()),
         ["revoke", repeats] => revoke::run(number(repeats)),

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io::{Error, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::Instant;
 
@@ -57,12 +57,14 @@ pub(super) fn run(label: &Label<'_>, scale_percent: u32) {
     let secret = CString::new(SECRET).expect("no null byte");
     let tiny = CString::new(TINY).expect("no null byte");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, LISTENING_PORT)).expect("listening");
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, LISTENING_PORT)).expect("bound");
     let tests = [
         Test::new("open2", 21, 1000, || open(two)),
         Test::new("open6", 21, 1000, || open(six)),
         Test::new("open12", 21, 1000, || open(twelve)),
         Test::new("connect-closed", 15, 200, || connected(CLOSED_PORT, None)),
         Test::new("connect-accept", 15, 120, || connected(LISTENING_PORT, Some(&listener))),
+        Test::new("sendto", 15, 1000, || sent(&datagrams)),
         Test::new("fork-exec", 15, 20, || executed(&tiny)),
         Test::new("open-denied", 11, 200, || open(&secret)).forbidden(),
         Test::new("connect-denied", 11, 200, || connected(DENIED_PORT, None)).forbidden(),
@@ -148,6 +150,19 @@ fn connected(port: u16, listener: Option<&TcpListener>) -> Ended {
     let listener = listener.expect("only the listening port answers");
     drop(listener.accept().expect("accept"));
     Ended::Done
+}
+
+/// Sends a datagram to itself, by address, and takes it.
+fn sent(socket: &UdpSocket) -> Ended {
+    let mut byte = [0];
+    let to = socket.local_addr().expect("bound");
+    match socket.send_to(&byte, to) {
+        Err(error) => denied_or_panic("sendto", &error),
+        Ok(_) => {
+            socket.recv_from(&mut byte).expect("the datagram");
+            Ended::Done
+        }
+    }
 }
 
 /// Forks; the child executes `program`; waits for its end.

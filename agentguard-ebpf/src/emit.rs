@@ -6,7 +6,6 @@ use core::ptr::copy_nonoverlapping;
 
 use agentguard_common::counter::Counter;
 use agentguard_common::event::{Action, EventHeader, HEADER_BYTES, MAX_PATH};
-use agentguard_common::policy::flags;
 use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
@@ -75,10 +74,7 @@ pub(crate) fn fill<'a>(
     }
     let parent = kread::word(current_task() as usize + offset!(task_real_parent));
     event.parent_pid = kread::value::<u32>(parent + offset!(task_tgid));
-    if !subject.policy.is_null() {
-        // SAFETY: a live map value.
-        event.policy_generation = unsafe { (*subject.policy).generation };
-    }
+    event.policy_generation = subject.policy_generation();
     if !subject.invocation.is_null() {
         // SAFETY: a live map value.
         unsafe {
@@ -179,7 +175,7 @@ pub(crate) fn with_path(
 /// Whether a decision is recorded: allowed operations only if the policy asks.
 #[inline(always)]
 pub(crate) fn is_wanted(subject: &Subject, verdict: Verdict) -> bool {
-    !verdict.is_allow() || subject.policy_flags() & flags::LOG_ALLOWED != 0
+    !verdict.is_allow() || subject.records_allowed()
 }
 
 /// Where the event about a decision goes. Counts denials.

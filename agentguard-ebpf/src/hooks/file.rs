@@ -207,7 +207,7 @@ pub(super) fn record_open(dentry: usize, mnt: usize, want: Access, times: u32) {
 #[inline(always)]
 fn deleted(dentry: usize) -> bool {
     let inode = kread::word(dentry + offset!(dentry_inode));
-    inode == 0 || kread::value::<u32>(inode + offset!(inode_nlink)) == 0
+    kread::value::<u32>(inode + offset!(inode_nlink)) == 0
 }
 
 /// Decides and records. True when the task is stopped.

@@ -206,11 +206,10 @@ fn time(policy: &str, paths: &[String], variables: &Variables, json: bool) -> Re
         return say!("{}", serde_json::to_string(&timings)?);
     }
     say!("{:>8} {:>8} {:>8} {:>8} {:<8} PATH", "WARM, NS", "EMPTY", "COLD, NS", "EMPTY", "DECISION")?;
-    for t in &timings {
-        let (warm, cold) = (format!("{:>8} {:>8}", t.warm_ns, t.warm_empty_ns), (t.cold_ns, t.cold_empty_ns));
-        say!("{warm} {:>8} {:>8} {:<8} {}", cold.0, cold.1, t.decision, t.path)?;
-    }
-    Ok(())
+    timings.iter().try_for_each(|t| {
+        let times = [t.warm_ns, t.warm_empty_ns, t.cold_ns, t.cold_empty_ns].map(|ns| format!("{ns:>8}"));
+        say!("{} {:<8} {}", times.join(" "), t.decision, t.path)
+    })
 }
 
 fn compare(names: [&str; 2], variables: &Variables, json: bool) -> Result<()> {

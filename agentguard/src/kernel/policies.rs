@@ -28,7 +28,10 @@ impl Kernel {
         }
         let in_use = users.into_iter().filter(|(index, _)| (1..MAX_POLICIES).contains(index));
         let in_use: Vec<_> = in_use.map(|(i, users)| (i, self.policies.get(i as usize), users)).collect();
-        self.tables = Tables::adopted(&in_use, RESERVED as u32, self.control.get(0).newest_policy);
+        // A build from before the kernel remembered states by generation left no newest one behind.
+        let generations = (0..MAX_POLICIES).map(|i| self.policies.get(i as usize).generation);
+        let newest = generations.fold(self.control.get(0).newest_policy, u32::max);
+        self.tables = Tables::adopted(&in_use, RESERVED as u32, newest);
     }
 
     /// Writes a compiled policy beside the others, for one user. Returns its index in `POLICIES`, and its generation.
@@ -101,5 +104,26 @@ impl Kernel {
         grace().context("waiting until no program reads old tables")?;
         self.tables.after_grace();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::super::trial::tests::compiled;
+    use super::*;
+
+    /// As root, at level `compat`.
+    #[test]
+    fn no_generation_is_given_out_twice_after_a_build_that_noted_none() {
+        if !crate::launch::testing::is_root() {
+            return;
+        }
+        let mut kernel = Kernel::unattached(Level::Compat, None).expect("loaded");
+        let (_, before) = kernel.publish(&compiled()).expect("published");
+        kernel.control.set(0, Control { newest_policy: 0, ..kernel.control.get(0) });
+        kernel.adopt_tables(std::iter::empty());
+        let (_, after) = kernel.publish(&compiled()).expect("published");
+        assert!(after > before, "{after} came before");
     }
 }

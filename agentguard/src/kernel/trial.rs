@@ -127,17 +127,13 @@ fn nanoseconds(time: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::policy::Variables;
     use crate::policy::compile::compile;
 
-    /// As root, at level `compat`.
-    #[test]
-    fn the_kernel_decides_as_the_policy_says() {
-        if !crate::launch::testing::is_root() {
-            return;
-        }
+    /// Reading below `/a` is allowed, but of keys in `/a/b`.
+    pub(in crate::kernel) fn compiled() -> Compiled {
         let yaml = "apiVersion: agentguard.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: t}\nspec:\n  files:\n  \
                     - {allow: [read], paths: [\"/a/**\"]}\n  - {deny: [read], paths: [\"/a/b/*.key\"]}\n";
         let variables = Variables {
@@ -147,8 +143,16 @@ mod tests {
             uid: 0,
             tmp: "/tmp".into(),
         };
-        let policy = crate::policy::load("t.yaml", yaml, &variables).expect("loads");
-        let bench = Bench::new(&compile(&policy).expect("compiled")).expect("loaded");
+        compile(&crate::policy::load("t.yaml", yaml, &variables).expect("loads")).expect("compiles")
+    }
+
+    /// As root, at level `compat`.
+    #[test]
+    fn the_kernel_decides_as_the_policy_says() {
+        if !crate::launch::testing::is_root() {
+            return;
+        }
+        let bench = Bench::new(&compiled()).expect("loaded");
         let long = format!("/a/{}", "x".repeat(MAX_PATH - 3));
         for (path, want, decision) in [
             ("/a/b/c", Access::READ, "allow"),

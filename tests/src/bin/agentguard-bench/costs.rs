@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::Instant;
 
 use agentguard_tests::api::Call;
-use agentguard_tests::herd::quantile;
 use agentguard_tests::{Level, Site};
 use serde_json::{Value, json};
 
 use super::enforce::{RULES, policy};
+use super::ms;
 
 const REPEATS: usize = 11;
 /// Denied connects of the storm, each an event.
@@ -26,14 +26,8 @@ fn figure(name: &str, unit: &str, value: f64, baseline: (&str, f64)) {
     );
 }
 
-fn ms(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
-}
-
-fn median(mut one: impl FnMut() -> f64) -> f64 {
-    let mut all: Vec<f64> = (0..REPEATS).map(|_| one()).collect();
-    all.sort_by(f64::total_cmp);
-    quantile(&all, 0.5)
+fn median(one: impl FnMut() -> f64) -> f64 {
+    super::median(REPEATS, one)
 }
 
 /// Prints every figure.
@@ -67,9 +61,8 @@ fn decisions() {
         path(tenant, 12, 256),
         path(tenant, 256, 1024),
     ];
-    let text = |rules| policy(rules, "enforce");
     for rules in RULES {
-        let file = site.file(&format!("{rules}.yaml"), &text(rules));
+        let file = site.file(&format!("{rules}.yaml"), &policy(rules, "enforce"));
         let mut command = site.agentguard();
         command.args(["policy", "time", &file, "--json"]).args(&paths);
         let output = site.finish(&mut command).success().stdout;
@@ -109,8 +102,7 @@ fn startup() {
     figure("start of the daemon", "ms", first, base);
     let policy = site.file("few.yaml", &policy(10, "enforce"));
     let daemon = site.daemon();
-    let mut agent = site.agent(&policy).options(&["--level", Level::expected().name()]);
-    agent = agent.options(&["--allow-degraded"]);
+    let agent = site.agent(&policy).options(&["--level", Level::expected().name(), "--allow-degraded"]);
     let mut waiting = agent.spawn_on(std::process::Stdio::piped(), &["/usr/bin/cat"]);
     let _ = waiting.invocation();
     daemon.kill();
@@ -128,7 +120,7 @@ fn startup() {
     daemon.stop(&site, libc::SIGTERM);
 }
 
-/// A push of a policy that an invocation runs under, until it is in force.
+/// A push of a new version of a policy that nobody runs under.
 fn pushes() {
     let site = Site::default();
     let daemon = site.daemon();
@@ -138,8 +130,9 @@ fn pushes() {
         let mut round = 0;
         let took = median(|| {
             round += 1;
-            // A comment, so that each is another version.
-            let body = json!({ "file": "p.yaml", "document": format!("# {round}\n{document}") }).to_string();
+            let version =
+                document.replace("\"/dev/null\"", &format!("\"/dev/null\", \"/srv/round-{round}\""));
+            let body = json!({ "file": "p.yaml", "document": version }).to_string();
             let call = Call::connect(&site.socket());
             let start = Instant::now();
             call.post("/v1/policies", &body).expect("pushed");
@@ -157,15 +150,11 @@ fn pushes() {
 fn events() {
     let site = Site::default();
     let daemon = site.daemon();
-    let policy = site.file("few.yaml", &policy(10, "enforce"));
     let program = std::env::current_exe().expect("this program");
     let storm = |port: u16| [program.display().to_string(), "storm".into(), port.to_string()];
     let plain = site.finish(Command::new(&program).args(&storm(CLOSED_PORT)[1..])).success().stdout;
-    let rules = policy.replace("few", "storm");
-    let text = std::fs::read_to_string(&policy).expect("the policy");
-    // The program itself has to be readable.
-    let text = text.replace("\"/usr/**\"", &format!("\"/usr/**\", \"{}\"", program.display()));
-    std::fs::write(&rules, text).expect("written");
+    let own = format!("\"/usr/**\", \"{}\"", program.display()); // it has to be readable
+    let rules = site.file("storm.yaml", &policy(10, "enforce").replace("\"/usr/**\"", &own));
     let start = Instant::now();
     let agent = site.agent(&rules).options(&["--level", Level::expected().name(), "--allow-degraded"]);
     let done = agent.run(storm(DENIED_PORT)).success();

@@ -16,7 +16,9 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
+use agentguard_tests::herd::quantile;
 use agentguard_tests::{Level, Site};
 
 const POLICY: &str = include_str!("policy.yaml");
@@ -44,6 +46,18 @@ fn main() -> ExitCode {
 
 fn number(text: &str) -> u32 {
     text.parse().unwrap_or_else(|e| panic!("{text:?} is no number: {e}"))
+}
+
+/// Milliseconds since then.
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// The median of so many measurements.
+fn median(count: usize, measure: impl FnMut() -> f64) -> f64 {
+    let mut all: Vec<f64> = std::iter::repeat_with(measure).take(count).collect();
+    all.sort_by(f64::total_cmp);
+    quantile(&all, 0.5)
 }
 
 /// The files that the work opens and executes, deleted with it.

@@ -3,18 +3,16 @@
 use std::time::Instant;
 
 use agentguard_tests::api::Call;
-use agentguard_tests::herd::{self, Herd, quantile};
+use agentguard_tests::herd::{self, Herd};
 use agentguard_tests::{Level, Site};
 use serde_json::{Value, json};
+
+use super::ms;
 
 /// Members that try what they may and may not do.
 const SAMPLE: usize = 100;
 /// Runs of a program by `agentguard run`, and of the same program without it.
 const RUNS: usize = 20;
-
-fn ms(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
-}
 
 /// Resident memory of a process, in MiB.
 fn resident(pid: u32) -> f64 {
@@ -26,14 +24,11 @@ fn resident(pid: u32) -> f64 {
 
 /// The median of what `RUNS` runs of something take, in milliseconds.
 fn median(mut run: impl FnMut()) -> f64 {
-    let mut all: Vec<f64> = Vec::new();
-    for _ in 0..RUNS {
+    super::median(RUNS, || {
         let start = Instant::now();
         run();
-        all.push(ms(start));
-    }
-    all.sort_by(f64::total_cmp);
-    quantile(&all, 0.5)
+        ms(start)
+    })
 }
 
 /// Starts so many, checks that all are there and enforced, and takes all their authority.

@@ -181,13 +181,15 @@ struct File {
     changed: (i64, i64),
 }
 
-/// Adds `path` and everything below it.
+/// Adds `path` and everything below it. Holds one directory open at a time: an attack makes more of them inside each other
+/// than a process may have files, and the other worker would find none left.
 fn list(path: &Path, files: &mut Vec<File>) -> Option<()> {
     let data = path.symlink_metadata().ok()?;
     let changed = (data.ctime(), data.ctime_nsec());
     files.push(File { path: path.to_owned(), inode: (data.dev(), data.ino()), changed });
     if data.is_dir() {
-        for entry in std::fs::read_dir(path).ok()? {
+        let entries: Vec<_> = std::fs::read_dir(path).ok()?.collect();
+        for entry in entries {
             list(&entry.ok()?.path(), files)?;
         }
     }

@@ -1,7 +1,5 @@
 //! The boot clock, on which every expiry is kept: it counts suspend and nobody can set it.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 /// `CLOCK_BOOTTIME` in nanoseconds.
@@ -13,33 +11,74 @@ pub fn boot_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The time now in UTC, as records have it.
+#[must_use]
+pub fn utc_now() -> String {
+    format!("{:.6}", Timestamp::now())
+}
+
 /// One moment on both clocks, by which times of the boot clock are told in UTC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Now {
     boot_ns: u64,
-    utc: Timestamp,
+    utc_ns: u64,
+    /// The second that was told last, and its text up to the point: of many times that are told, most share it.
+    told: (u64, String),
 }
 
 impl Now {
     #[must_use]
     pub fn new() -> Self {
-        Self { boot_ns: boot_ns(), utc: Timestamp::now() }
+        let utc_ns = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0);
+        Self { boot_ns: boot_ns(), utc_ns, told: (0, String::new()) }
     }
 
     /// The time `boot_ns` of the boot clock, in UTC as RFC 3339 writes it.
     #[must_use]
-    pub fn utc(&self, boot_ns: u64) -> String {
-        let then = if boot_ns > self.boot_ns {
-            self.utc + Duration::from_nanos(boot_ns - self.boot_ns)
+    pub fn utc(&mut self, boot_ns: u64) -> String {
+        let ns = if boot_ns > self.boot_ns {
+            self.utc_ns.saturating_add(boot_ns - self.boot_ns)
         } else {
-            self.utc - Duration::from_nanos(self.boot_ns - boot_ns)
+            self.utc_ns.saturating_sub(self.boot_ns - boot_ns)
         };
-        format!("{then:.6}")
+        let (second, micros) = (ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
+        if self.told.0 != second || self.told.1.is_empty() {
+            let text = Timestamp::from_second(second.cast_signed()).unwrap_or_default().to_string();
+            self.told = (second, text.trim_end_matches('Z').to_owned());
+        }
+        let mut digits = *b".000000Z";
+        let mut left = micros;
+        for digit in digits[1..7].iter_mut().rev() {
+            *digit += (left % 10) as u8;
+            left /= 10;
+        }
+        let mut text = String::with_capacity(self.told.1.len() + digits.len());
+        text.push_str(&self.told.1);
+        text.push_str(std::str::from_utf8(&digits).unwrap_or_default()); // they are ASCII
+        text
     }
 }
 
 impl Default for Now {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_the_library_tells_them() {
+        let mut now =
+            Now { boot_ns: 5_000_000_000, utc_ns: 1_795_887_510_123_456_789, told: (0, String::new()) };
+        for boot_ns in
+            [5_000_000_000, 5_000_000_001, 5_876_543_210, 5_876_543_211, 5_876_544_000, 4, 0, 1 << 62]
+        {
+            let utc_ns = i128::from(now.utc_ns) + i128::from(boot_ns) - i128::from(now.boot_ns);
+            let then = Timestamp::from_nanosecond(utc_ns).expect("in range");
+            assert_eq!(now.utc(boot_ns), format!("{then:.6}"));
+        }
     }
 }

@@ -34,24 +34,25 @@ fn show(line: &str, json: bool) -> Result<()> {
     if json {
         return say!("{line}");
     }
-    let record: Record = serde_json::from_str(line).with_context(|| format!("not an event: {line}"))?;
-    let process = record.process.unwrap_or_default();
-    let seq = record.seq.map_or_else(|| "-".into(), |s| s.to_string());
-    let rule = record.rule.map(|r| match (r.document, r.line) {
+    let record: Record<'_> = serde_json::from_str(line).with_context(|| format!("not an event: {line}"))?;
+    let Record { when, whose, what } = record;
+    let process = what.process.unwrap_or_default();
+    let seq = when.seq.map_or_else(|| "-".into(), |s| s.to_string());
+    let rule = what.rule.map(|r| match (r.document, r.line) {
         (Some(document), Some(line)) => format!(" by {document}:{line} `{}`", r.text),
         _ => format!(" by {}", r.text),
     });
     say!(
         "{} {} {}#{seq} {}{} {}{}{}{}{}",
-        record.time,
-        record.agent,
-        record.invocation,
+        when.time,
+        whose.agent,
+        whose.invocation,
         if process.pid == 0 { String::new() } else { format!("{}[{}] ", process.comm, process.pid) },
-        record.decision,
-        record.action,
-        if record.access.is_empty() { String::new() } else { format!(" {}", record.access.join("+")) },
-        if record.object.is_empty() { String::new() } else { format!(" {}", record.object) },
-        if record.reason.is_empty() { String::new() } else { format!(" ({})", record.reason) },
+        what.decision,
+        what.action,
+        if what.access.is_empty() { String::new() } else { format!(" {}", what.access.join("+")) },
+        if what.object.is_empty() { String::new() } else { format!(" {}", what.object) },
+        if what.reason.is_empty() { String::new() } else { format!(" ({})", what.reason) },
         rule.unwrap_or_default()
     )
 }

@@ -215,7 +215,7 @@ impl Daemon {
         }
         self.abandon(kernel, invocation.id);
         let mut record = invocation.record();
-        record.detail.insert("why".into(), json!(format!("{why:#}")));
+        record.what.detail.insert("why", json!(format!("{why:#}")));
         self.note(record, "end");
         true
     }

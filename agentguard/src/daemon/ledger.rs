@@ -15,24 +15,27 @@ use std::time::{Duration, Instant};
 use agentguard_common::event::Action;
 use agentguard_common::invocation::Tag;
 use anyhow::{Context as _, Result};
+use rustc_hash::FxHashMap;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::catalogue::Chain;
 use super::registry::Invocation;
 use super::seen::Seen;
 use super::{Daemon, recorder};
-use crate::clock::Now;
-use crate::event::record::Record;
-use crate::event::{self, Raw, Sink};
+use crate::clock::{self, Now};
+use crate::event::record::{self, Record, Rendered, What, When, Whose};
+use crate::event::{self, Exes, Raw, Sink};
 
 /// How often at most the database is told how far the log is known.
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that are set aside for a line; most are shorter.
+const LINE: usize = 768;
 
 /// Where events end up.
 pub(super) struct Ledger {
     daemon: Arc<Daemon>,
-    /// Executables by process, for events that only name the process.
-    exes: HashMap<u32, String>,
+    exes: Exes,
     marked: Instant,
     lost: u64,
 }
@@ -45,47 +48,84 @@ struct Known {
     last_ns: u64,
     /// Somebody came to its cgroup.
     joined: bool,
+    /// By which rules the event before was decided.
+    decided: Option<Decided>,
+}
+
+/// Rules that decided, and what of a record is the same for all events that they decided.
+struct Decided {
+    /// Of the policy's tables.
+    generation: u32,
+    chain: Chain,
+    whose: Rendered,
+}
+
+impl Known {
+    const fn new(invocation: Invocation) -> Self {
+        Self { invocation, added: Vec::new(), last_ns: 0, joined: false, decided: None }
+    }
+
+    /// What stands behind this generation of tables.
+    fn decided(&mut self, daemon: &Daemon, generation: u32) -> serde_json::Result<&Decided> {
+        if let Some(decided) = self.decided.take_if(|decided| decided.generation == generation) {
+            return Ok(self.decided.insert(decided));
+        }
+        let chain = super::lock(&daemon.catalogue).of_generation(generation);
+        let chain = chain.unwrap_or_else(|| self.invocation.chain.clone());
+        let mut whose = self.invocation.whose();
+        if let Some(own) = chain.0.last() {
+            whose.policy_digest.clone_from(&own.policy().digest); // of the version that decided
+        }
+        let whose = whose.render()?;
+        Ok(self.decided.insert(Decided { generation, chain, whose }))
+    }
 }
 
 impl Ledger {
     pub(super) fn new(daemon: Arc<Daemon>) -> Self {
-        Self { daemon, exes: HashMap::new(), marked: Instant::now(), lost: 0 }
+        Self { daemon, exes: Exes::default(), marked: Instant::now(), lost: 0 }
     }
 
     /// The lines of a batch, and whose events they are.
-    fn lines(&mut self, batch: &[Raw<'_>]) -> (String, HashMap<Tag, Known>) {
-        let mut known: HashMap<Tag, Known> = HashMap::new();
-        let mut lines = String::new();
-        let now = Now::new();
+    fn lines(&mut self, batch: &[Raw<'_>]) -> (Vec<u8>, FxHashMap<Tag, Known>) {
+        let mut known: FxHashMap<Tag, Known> = FxHashMap::default();
+        let mut lines = Vec::with_capacity(batch.len() * LINE);
+        let mut now = Now::new();
         for raw in batch.iter().filter(|raw| raw.header.slot != 0) {
-            let tag = Tag { slot: raw.header.slot, generation: raw.header.generation };
+            let header = &raw.header;
+            let tag = Tag { slot: header.slot, generation: header.generation };
             let of = match known.entry(tag) {
                 Entry::Occupied(of) => of.into_mut(),
                 Entry::Vacant(of) => {
                     let Some(invocation) = self.daemon.registry().get(tag).cloned() else {
-                        lines.extend(recorder::line(&stray(raw)));
+                        recorder::add(&mut lines, &stray(raw));
                         continue;
                     };
-                    of.insert(Known { invocation, added: Vec::new(), last_ns: 0, joined: false })
+                    of.insert(Known::new(invocation))
                 }
             };
-            if !of.invocation.seen.add(raw.header.seq) {
+            if !of.invocation.seen.add(header.seq) {
                 continue; // in the log already: the daemon before this one was killed behind it
             }
-            of.added.push(raw.header.seq);
-            of.last_ns = of.last_ns.max(raw.header.time_ns);
-            of.joined |= raw.header.action == Action::Adopt as u16 && of.invocation.selects;
-            let chain = super::lock(&self.daemon.catalogue).of_generation(raw.header.policy_generation);
-            let chain = chain.unwrap_or_else(|| of.invocation.chain.clone());
-            let mut record = event::enrich(raw, &of.invocation, &chain, &mut self.exes, now);
-            if raw.header.action == Action::Tool as u16 {
-                let tool = Tag { slot: raw.header.other_pid, generation: raw.header.other_tid };
-                if let Some(tool) = self.daemon.registry().get(tool) {
-                    record.object.clone_from(&tool.facts.agent);
-                    record.detail.insert("invocation".into(), json!(tool.id));
+            of.added.push(header.seq);
+            of.last_ns = of.last_ns.max(header.time_ns);
+            of.joined |= header.action == Action::Adopt as u16 && of.invocation.selects;
+            let when = When { time: now.utc(header.time_ns), boot_ns: header.time_ns, seq: Some(header.seq) };
+            let added = of.decided(&self.daemon, header.policy_generation).and_then(|decided| {
+                let mut what = event::enrich(raw, &decided.chain, &mut self.exes);
+                if header.action == Action::Tool as u16 {
+                    let tool = Tag { slot: header.other_pid, generation: header.other_tid };
+                    if let Some(tool) = self.daemon.registry().get(tool) {
+                        what.object = tool.facts.agent.clone().into();
+                        what.detail.insert("invocation", json!(tool.id));
+                    }
                 }
+                record::add_line(&mut lines, &when, &decided.whose, &what)
+            });
+            if let Err(e) = added {
+                tracing::error!("an event is no JSON: {e}");
             }
-            lines.extend(recorder::line(&record));
+            self.exes.forget(raw);
         }
         (lines, known)
     }
@@ -110,20 +150,22 @@ impl Ledger {
 }
 
 /// An event of an invocation that the daemon does not know: it is recorded all the same.
-fn stray(raw: &Raw<'_>) -> Record {
+fn stray<'a>(raw: &Raw<'a>) -> Record<'a> {
+    let header = &raw.header;
     let mut record = Record {
-        time: format!("{:.6}", jiff::Timestamp::now()),
-        boot_ns: raw.header.time_ns,
-        seq: Some(raw.header.seq),
-        invocation: "unknown".into(),
-        action: Action::from_raw(raw.header.action).map_or("unknown", Action::name).into(),
-        object: event::record::printable(raw.path),
-        decision: if raw.header.decision == 1 { "allow" } else { "deny" }.into(),
-        ..Record::default()
+        when: When { time: clock::utc_now(), boot_ns: header.time_ns, seq: Some(header.seq) },
+        whose: Whose { invocation: "unknown".into(), ..Whose::default() },
+        what: What {
+            action: Action::from_raw(header.action).map_or("unknown", Action::name).into(),
+            object: record::printable(raw.path),
+            decision: if header.decision == 1 { "allow" } else { "deny" }.into(),
+            ..What::default()
+        },
     };
-    record.detail.insert("slot".into(), json!(raw.header.slot));
-    record.detail.insert("generation".into(), json!(raw.header.generation));
-    record.detail.insert("pid".into(), json!(raw.header.pid));
+    let detail = &mut record.what.detail;
+    detail.insert("slot", json!(header.slot));
+    detail.insert("generation", json!(header.generation));
+    detail.insert("pid", json!(header.pid));
     record
 }
 
@@ -190,8 +232,8 @@ impl Daemon {
         });
         let mut record = invocation.record();
         drop(registry);
-        record.detail.insert("missing".into(), json!(fresh.len()));
-        record.detail.insert("sequence".into(), json!(named));
+        record.what.detail.insert("missing", json!(fresh.len()));
+        record.what.detail.insert("sequence", json!(named));
         self.note(record, "gap");
     }
 
@@ -219,8 +261,8 @@ impl Daemon {
         }
         file.seek(SeekFrom::Start(position))?;
         for line in BufReader::new(file).split(b'\n') {
-            let Ok(record) = serde_json::from_slice::<Record>(&line?) else { continue }; // not one of ours
-            if let (Some(seq), Ok(id)) = (record.seq, record.invocation.parse()) {
+            let Ok(record) = serde_json::from_slice::<Record<'_>>(&line?) else { continue }; // not one of ours
+            if let (Some(seq), Ok(id)) = (record.when.seq, record.whose.invocation.parse()) {
                 seen.entry(id).or_default().add(seq);
             }
         }

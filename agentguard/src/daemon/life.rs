@@ -120,7 +120,7 @@ impl Daemon {
         let state = invocation.state;
         let mut record = invocation.record();
         if invocation.untraced > 0 {
-            record.detail.insert("untraced".into(), json!(invocation.untraced));
+            record.what.detail.insert("untraced", json!(invocation.untraced));
         }
         if !registry.end(tag) {
             return;
@@ -134,10 +134,10 @@ impl Daemon {
         self.release_tables(tables);
         self.keep_state(id, State::Ended);
         for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
-            record.detail.insert(name.into(), value.into());
+            record.what.detail.insert(name, value.into());
         }
         if let Some(why) = why {
-            record.detail.insert("why".into(), json!(why));
+            record.what.detail.insert("why", json!(why));
         }
         self.note(record, "end");
         self.relax(state != State::Active);
@@ -273,7 +273,7 @@ impl Daemon {
         kernel.set_expiry(tag.slot, expires_ns);
         drop(kernel);
         let expires_in_s = (expires_ns != u64::MAX).then(|| (expires_ns - now) / 1_000_000_000);
-        record.detail.insert("expires_in_s".into(), json!(expires_in_s));
+        record.what.detail.insert("expires_in_s", json!(expires_in_s));
         self.note(record, "extend");
         Ok(Extended { invocation: id.to_string(), expires_in_s, bounded: expires_ns < asked })
     }

@@ -26,11 +26,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES};
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use registry::Registry;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::event::Ring;
-use crate::event::record::Record;
+use crate::event::record::{Record, When};
 use crate::kernel::{Kernel, Level};
 use crate::policy::model::FileRule;
 
@@ -95,28 +96,27 @@ impl Daemon {
     }
 
     /// Writes a record of the daemon's own.
-    fn note(&self, record: Record, action: &str) {
+    fn note(&self, record: Record<'_>, action: &str) {
         self.note_all([record], action);
     }
 
     /// Writes records of the daemon's own about one thing that was done.
-    fn note_all(&self, records: impl IntoIterator<Item = Record>, action: &str) {
-        let boot_ns = crate::clock::boot_ns();
-        let time = format!("{:.6}", jiff::Timestamp::now());
-        let lines = records.into_iter().filter_map(|mut record| {
-            record.boot_ns = boot_ns;
-            time.clone_into(&mut record.time);
-            action.clone_into(&mut record.action);
-            if record.decision.is_empty() {
-                "allow".clone_into(&mut record.decision);
+    fn note_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, action: &str) {
+        let when = When::now();
+        let mut lines = Vec::new();
+        for mut record in records {
+            record.when.clone_from(&when);
+            record.what.action = action.to_owned().into();
+            if record.what.decision.is_empty() {
+                record.what.decision = "allow".into();
             }
-            recorder::line(&record)
-        });
-        self.recorder.write(&lines.collect::<String>());
+            recorder::add(&mut lines, &record);
+        }
+        self.recorder.write(&lines);
     }
 
     /// Follows the records written from now on.
-    fn follow(&self) -> broadcast::Receiver<Arc<str>> {
+    fn follow(&self) -> broadcast::Receiver<Bytes> {
         self.recorder.follow()
     }
 }

@@ -15,7 +15,7 @@ use super::registry::{Invocation, Source, State};
 use super::start::problem;
 use super::store::Version;
 use super::tools::{ToolDraft, policy_of};
-use crate::event::record::Record;
+use crate::event::record::{Record, Whose};
 use crate::kernel::Level;
 use crate::policy::model::Policy;
 use crate::policy::{self, Explainer, Variables};
@@ -79,14 +79,15 @@ impl Daemon {
             return Ok(pushed(newest, switched, partial));
         }
         let version = self.store.push(&policy.name, &policy.digest, document, uid).map_err(fail)?;
-        let mut record = Record {
+        let whose = Whose {
             policy: version.name.clone(),
             policy_digest: version.digest.clone(),
-            ..Record::default()
+            level: self.level.name().into(),
+            ..Whose::default()
         };
-        record.level = self.level.name().into();
-        record.detail.insert("version".into(), json!(version.version));
-        record.detail.insert("uid".into(), json!(uid));
+        let mut record = Record { whose, ..Record::default() };
+        record.what.detail.insert("version", json!(version.version));
+        record.what.detail.insert("uid", json!(uid));
         self.note(record, "push");
         let (switched, partial) = self.switch_all(&version).map_err(fail)?;
         Ok(pushed(version, switched, partial))
@@ -271,7 +272,7 @@ impl Daemon {
         self.release_tables(old);
         self.store.change(&switch.id.to_string(), None, Some(&facts))?;
         if !whole {
-            record.detail.insert("not_changed".into(), json!(["files", "exec", "privileges"]));
+            record.what.detail.insert("not_changed", json!(["files", "exec", "privileges"]));
         }
         self.note(record, "policy");
         self.note_tools(switch.id, &switch.tools);

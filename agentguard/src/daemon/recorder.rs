@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use crate::event::record::{Record, printable};
+use crate::event::record::{Record, What, When, printable};
 
 /// Records a follower may lag behind before it is told how many it missed.
 const FOLLOW_BACKLOG: usize = 4096;
@@ -23,20 +24,20 @@ struct Log {
     /// Where the next line begins.
     position: u64,
     /// Records of the daemon's own that could not be written yet.
-    waiting: String,
+    waiting: Vec<u8>,
     /// The last attempt failed, and that was said.
     failing: bool,
 }
 
 pub(super) struct Recorder {
     log: Mutex<Log>,
-    followers: broadcast::Sender<Arc<str>>,
+    followers: broadcast::Sender<Bytes>,
 }
 
 impl Log {
     /// Appends all of `text` or nothing.
-    fn append(&mut self, text: &str) -> std::io::Result<()> {
-        let written = self.file.write_all(text.as_bytes());
+    fn append(&mut self, text: &[u8]) -> std::io::Result<()> {
+        let written = self.file.write_all(text);
         match &written {
             Ok(()) => self.position += text.len() as u64,
             Err(_) => self.file.set_len(self.position)?, // no half a line
@@ -45,9 +46,9 @@ impl Log {
     }
 
     /// Appends what waits and then `lines`, or nothing of them.
-    fn write(&mut self, lines: &str) -> bool {
+    fn write(&mut self, lines: &[u8]) -> bool {
         let waiting = std::mem::take(&mut self.waiting);
-        let all = if waiting.is_empty() { lines } else { &format!("{waiting}{lines}") };
+        let all = if waiting.is_empty() { lines } else { &[&waiting, lines].concat() };
         match self.append(all) {
             Ok(()) => {
                 self.failing = false;
@@ -76,12 +77,12 @@ impl Recorder {
             mend(path).with_context(|| format!("mending the event log {}", path.display()))?;
         }
         let position = file.metadata()?.len();
-        let log = Log { file, position, waiting: String::new(), failing: false };
+        let log = Log { file, position, waiting: Vec::new(), failing: false };
         Ok(Self { log: Mutex::new(log), followers: broadcast::channel(FOLLOW_BACKLOG).0 })
     }
 
     /// Appends events of the kernel, one a line. False when they could not be written; they are then in no file.
-    pub(super) fn write_events(&self, lines: &str) -> bool {
+    pub(super) fn write_events(&self, lines: &[u8]) -> bool {
         let written = super::lock(&self.log).write(lines);
         if written {
             self.tell(lines);
@@ -90,25 +91,26 @@ impl Recorder {
     }
 
     /// Appends records of the daemon's own, one a line, now or as soon as there is room.
-    pub(super) fn write(&self, lines: &str) {
+    pub(super) fn write(&self, lines: &[u8]) {
         let mut log = super::lock(&self.log);
         if !log.write(lines) {
-            log.waiting.push_str(lines);
+            log.waiting.extend_from_slice(lines);
         }
         drop(log);
         self.tell(lines);
     }
 
-    fn tell(&self, lines: &str) {
+    fn tell(&self, lines: &[u8]) {
         if self.followers.receiver_count() == 0 {
             return;
         }
-        for line in lines.split_inclusive('\n') {
-            let _ = self.followers.send(line.into()); // an error means that nobody follows any more
+        let all = Bytes::copy_from_slice(lines);
+        for line in all.split_inclusive(|byte| *byte == b'\n') {
+            let _ = self.followers.send(all.slice_ref(line)); // an error means that nobody follows any more
         }
     }
 
-    pub(super) fn follow(&self) -> broadcast::Receiver<Arc<str>> {
+    pub(super) fn follow(&self) -> broadcast::Receiver<Bytes> {
         self.followers.subscribe()
     }
 
@@ -131,17 +133,13 @@ fn mend(path: &Path) -> Result<()> {
     let mut text = vec![0; usize::try_from(len - start)?.min(MAX_FRAGMENT)];
     file.read_exact_at(&mut text, start)?;
     tracing::warn!("{}: its last line, of {} bytes, was cut off", path.display(), len - start);
-    let mut record = Record {
-        time: format!("{:.6}", jiff::Timestamp::now()),
-        boot_ns: crate::clock::boot_ns(),
-        action: "truncated-line".into(),
-        decision: "allow".into(),
-        ..Record::default()
-    };
-    record.detail.insert("bytes".into(), (len - start).into());
-    record.detail.insert("text".into(), printable(&text).into());
-    let line = line(&record).context("no record of it")?;
-    file.write_all_at(line.as_bytes(), start)?;
+    let what = What { action: "truncated-line".into(), decision: "allow".into(), ..What::default() };
+    let mut record = Record { when: When::now(), what, ..Record::default() };
+    record.what.detail.insert("bytes", (len - start).into());
+    record.what.detail.insert("text", printable(&text).into());
+    let mut line = Vec::new();
+    record.add_line(&mut line)?;
+    file.write_all_at(&line, start)?;
     Ok(file.set_len(start + line.len() as u64)?)
 }
 
@@ -161,19 +159,17 @@ fn last_line(file: &File, len: u64) -> Result<u64> {
     Ok(0)
 }
 
-/// The line of a record, with its end.
-pub(super) fn line(record: &Record) -> Option<String> {
-    match serde_json::to_string(record) {
-        Ok(line) => Some(line + "\n"),
-        Err(e) => {
-            tracing::error!("record not written: {e}");
-            None
-        }
+/// Adds the line of a record.
+pub(super) fn add(lines: &mut Vec<u8>, record: &Record<'_>) {
+    if let Err(e) = record.add_line(lines) {
+        tracing::error!("record not written: {e}");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -186,18 +182,20 @@ mod tests {
         {
             std::fs::write(&path, format!("{before}{cut}")).expect("written");
             let recorder = Recorder::open(&path).expect("opens");
-            let record = Record { action: "start".into(), ..Record::default() };
-            recorder.write(&line(&record).expect("a line"));
+            let what = What { action: "start".into(), ..What::default() };
+            let mut line = Vec::new();
+            add(&mut line, &Record { what, ..Record::default() });
+            recorder.write(&line);
             let text = std::fs::read_to_string(&path).expect("read");
             assert_eq!(recorder.position(), text.len() as u64);
             let rest = text.strip_prefix(before).expect("whole lines are left alone");
-            let records: Vec<Record> =
+            let records: Vec<Record<'_>> =
                 rest.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
             let [mended, start] = records.as_slice() else { panic!("{rest}") };
-            assert_eq!((mended.action.as_str(), start.action.as_str()), ("truncated-line", "start"));
-            assert_eq!(mended.detail["bytes"], cut.len());
+            assert_eq!((&*mended.what.action, &*start.what.action), ("truncated-line", "start"));
+            assert_eq!(mended.what.detail.get("bytes"), Some(&json!(cut.len())));
             let kept = &cut.as_bytes()[..cut.len().min(MAX_FRAGMENT)];
-            assert_eq!(mended.detail["text"], printable(kept));
+            assert_eq!(mended.what.detail.get("text"), Some(&json!(printable(kept))));
         }
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::owner::Owner;
 use super::seen::Seen;
-use crate::event::record::{Record, Step};
+use crate::event::record::{Record, Step, What, Whose};
 use crate::kernel::Level;
 use crate::policy::model::Policy;
 use crate::policy::{Chain, Variables};
@@ -68,6 +68,24 @@ pub struct Facts {
     #[serde(default)]
     pub owner: Owner,
     pub source: Arc<Source>,
+}
+
+impl Facts {
+    /// What these facts say in a record, which is all but the policy.
+    #[must_use]
+    pub fn whose(&self, invocation: String) -> Whose {
+        Whose {
+            invocation,
+            agent: self.agent.clone(),
+            principal: self.principal.clone(),
+            task: self.task.clone(),
+            purpose: self.purpose.clone(),
+            delegation: self.delegation.clone(),
+            level: self.level.name().to_owned(),
+            degraded: self.degraded,
+            ..Whose::default()
+        }
+    }
 }
 
 /// One run of an agent.
@@ -140,29 +158,28 @@ impl Invocation {
         self.chain.0[self.chain.0.len() - 1].policy()
     }
 
-    /// A record with everything that is the same for all of this invocation's events.
+    /// What is the same in all records of this invocation.
     #[must_use]
-    pub fn record(&self) -> Record {
-        let facts = &self.facts;
-        Record {
-            invocation: self.id.to_string(),
-            agent: facts.agent.clone(),
-            principal: facts.principal.clone(),
-            task: facts.task.clone(),
-            purpose: facts.purpose.clone(),
-            delegation: facts.delegation.clone(),
-            policy: self.policy().name.clone(),
-            policy_digest: self.policy().digest.clone(),
-            level: facts.level.name().to_owned(),
-            degraded: facts.degraded,
-            ..Record::default()
+    pub fn whose(&self) -> Whose {
+        let policy = self.policy();
+        Whose {
+            policy: policy.name.clone(),
+            policy_digest: policy.digest.clone(),
+            ..self.facts.whose(self.id.to_string())
         }
+    }
+
+    /// A record of which that is known.
+    #[must_use]
+    pub fn record(&self) -> Record<'static> {
+        Record { whose: self.whose(), ..Record::default() }
     }
 
     /// The same for a record of its authority being taken.
     #[must_use]
-    pub fn deny_record(&self, state: State) -> Record {
-        Record { decision: "deny".into(), reason: state.name().into(), ..self.record() }
+    pub fn deny_record(&self, state: State) -> Record<'static> {
+        let what = What { decision: "deny".into(), reason: state.name().into(), ..What::default() };
+        Record { what, ..self.record() }
     }
 
     /// This invocation as a step of its children's delegation.

@@ -305,7 +305,7 @@ impl Daemon {
         drop(registry);
         let mut record = invocation.record();
         let tasks = if let Some((name, what)) = target.detail() {
-            record.detail.insert(name.into(), what);
+            record.what.detail.insert(name, what);
             self.note(record, "start"); // before what is recorded of its tasks
             match tooled.and_then(|()| self.give(&mut kernel, &invocation, target)) {
                 Ok(tasks) => {

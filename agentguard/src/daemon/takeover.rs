@@ -14,7 +14,7 @@ use super::catalogue;
 use super::registry::{Facts, Invocation, State};
 use super::seen::Seen;
 use super::store::Kept;
-use crate::event::record::Record;
+use crate::event::record::{Record, Whose};
 use crate::policy::Explainer;
 
 /// What came of the invocations that the database names.
@@ -55,9 +55,10 @@ impl Daemon {
         if found.adopted.is_empty() && strangers == 0 {
             return Ok(());
         }
-        let mut record = Record { level: self.level.name().into(), ..Record::default() };
-        record.detail.insert("invocations".into(), json!(found.adopted.len()));
-        record.detail.insert("unknown".into(), json!(strangers));
+        let whose = Whose { level: self.level.name().into(), ..Whose::default() };
+        let mut record = Record { whose, ..Record::default() };
+        record.what.detail.insert("invocations", json!(found.adopted.len()));
+        record.what.detail.insert("unknown", json!(strangers));
         self.note(record, "takeover");
         self.finish_pushes()?;
         self.look_after_counts();
@@ -157,18 +158,8 @@ impl Daemon {
     }
 
     fn note_over(&self, kept: &Kept, facts: &Facts, why: &str) {
-        let mut record = Record {
-            invocation: kept.id.clone(),
-            agent: facts.agent.clone(),
-            principal: facts.principal.clone(),
-            task: facts.task.clone(),
-            purpose: facts.purpose.clone(),
-            delegation: facts.delegation.clone(),
-            level: facts.level.name().into(),
-            degraded: facts.degraded,
-            ..Record::default()
-        };
-        record.detail.insert("why".into(), json!(why));
+        let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
+        record.what.detail.insert("why", json!(why));
         self.note(record, "end");
     }
 }

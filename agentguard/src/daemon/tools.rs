@@ -86,7 +86,7 @@ impl Daemon {
             registry.children(id).into_iter().filter(issued).map(Invocation::record).collect()
         };
         for mut record in records {
-            record.detail.insert("tool".into(), true.into());
+            record.what.detail.insert("tool", true.into());
             self.note(record, "start");
         }
     }

@@ -1,6 +1,6 @@
 //! From a raw event and the registry to a record: names instead of numbers, and the rule that decided.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -11,12 +11,11 @@ use agentguard_common::file::Access;
 use agentguard_common::net::{Address, NetFacts, NetOp};
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Decision, Reason};
+use rustc_hash::FxHashMap;
 use serde_json::json;
 
-use super::record::{Process, Record, Rule, printable};
+use super::record::{Process, Rule, What, printable};
 use super::ring::Raw;
-use crate::clock::Now;
-use crate::daemon::registry::Invocation;
 use crate::policy::Chain;
 use crate::policy::model::{ChainExplanation, Effect};
 
@@ -50,17 +49,17 @@ fn rule(chain: &Chain, found: &ChainExplanation<'_>) -> Rule {
 
 /// The path of an event. Of a call that Landlock refused the kernel saw the string that the task passed and the
 /// directory it starts from: they are joined, without `.` and `..`, because rules speak of such paths.
-fn requested_path(raw: &Raw<'_>) -> Vec<u8> {
+fn requested_path<'a>(raw: &Raw<'a>) -> Cow<'a, [u8]> {
     if raw.header.reason != Reason::Landlock as u8 {
-        return raw.path.to_vec();
+        return raw.path.into();
     }
     let mut parts = raw.path.splitn(2, |byte| *byte == 0);
     let (directory, asked) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let asked = Path::new(OsStr::from_bytes(asked));
     if !asked.is_absolute() && !directory.starts_with(b"/") {
-        return asked.as_os_str().as_bytes().to_vec();
+        return asked.as_os_str().as_bytes().into();
     }
-    plain(&Path::new(OsStr::from_bytes(directory)).join(asked)).into_os_string().into_vec()
+    plain(&Path::new(OsStr::from_bytes(directory)).join(asked)).into_os_string().into_vec().into()
 }
 
 /// A path without `.` and `..`, by its text alone.
@@ -98,24 +97,24 @@ fn deciding_rule(chain: &Chain, raw: &Raw<'_>, path: &[u8], action: Action) -> O
 }
 
 /// The privilege that was missing, and for capabilities which one.
-fn privilege_name(header: &EventHeader) -> String {
+fn privilege_name(header: &EventHeader) -> Cow<'static, str> {
     let named = privilege::NAMED.iter().find(|(_, bit)| *bit == header.detail);
     let name = named.map_or("unknown", |(name, _)| *name);
     if header.detail != privilege::CAPABILITIES {
         return name.into();
     }
     let capability = caps::all().into_iter().find(|c| u32::from(c.index()) == header.other_pid);
-    capability.map_or_else(|| format!("{name} {}", header.other_pid), |c| format!("{name} {c}"))
+    capability.map_or_else(|| format!("{name} {}", header.other_pid), |c| format!("{name} {c}")).into()
 }
 
 /// The name of an error that the kernel plane returns, none if it returned none.
-fn errno_name(errno: u16) -> Option<String> {
+fn errno_name(errno: u16) -> Option<Cow<'static, str>> {
     Some(match errno {
         0 => return None,
         1 => "EPERM".into(),
         13 => "EACCES".into(),
         18 => "EXDEV".into(),
-        n => n.to_string(),
+        n => n.to_string().into(),
     })
 }
 
@@ -129,7 +128,40 @@ fn kind_of(header: &EventHeader) -> &'static str {
     }
 }
 
-fn process(header: &EventHeader, exe: Option<String>) -> Process {
+/// Executables by process, for events that only name the process.
+#[derive(Default)]
+pub struct Exes(FxHashMap<u32, String>);
+
+impl Exes {
+    /// Notes what an event says of them.
+    fn note(&mut self, raw: &Raw<'_>, action: Option<Action>) {
+        let header = &raw.header;
+        match action {
+            Some(Action::Executed) => drop(self.0.insert(header.pid, printable(raw.path).into_owned())),
+            Some(Action::Fork) if header.pid != header.other_pid => {
+                if let Some(exe) = self.0.get(&header.pid).cloned() {
+                    self.0.insert(header.other_pid, exe);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets the process that ended with this event.
+    pub fn forget(&mut self, raw: &Raw<'_>) {
+        let header = &raw.header;
+        if header.action == Action::Exit as u16 && header.pid == header.tid {
+            self.0.remove(&header.pid);
+        }
+    }
+
+    fn of(&self, header: &EventHeader) -> Option<Cow<'_, str>> {
+        self.0.get(&header.pid).map(|exe| Cow::Borrowed(exe.as_str()))
+    }
+}
+
+fn process<'a>(raw: &'a Raw<'_>, exe: Option<Cow<'a, str>>) -> Process<'a> {
+    let header = &raw.header;
     let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
     Process {
         pid: header.pid,
@@ -143,96 +175,80 @@ fn process(header: &EventHeader, exe: Option<String>) -> Process {
     }
 }
 
-/// Makes the record, by the rules of `chain`, which decided, and keeps `exes` (executable by pid) up to date.
-pub fn enrich(
-    raw: &Raw<'_>,
-    invocation: &Invocation,
-    chain: &Chain,
-    exes: &mut HashMap<u32, String>,
-    now: Now,
-) -> Record {
+/// What an event says, by the rules of `chain`, which decided. Keeps `exes` up to date, but for [`Exes::forget`].
+pub fn enrich<'a>(raw: &'a Raw<'_>, chain: &Chain, exes: &'a mut Exes) -> What<'a> {
     let header = &raw.header;
     let action = Action::from_raw(header.action);
+    exes.note(raw, action);
     let path = requested_path(raw);
-    let mut record = invocation.record();
-    if let Some(own) = chain.0.last() {
-        record.policy_digest.clone_from(&own.policy().digest); // of the version that decided
-    }
-    record.time = now.utc(header.time_ns);
-    record.boot_ns = header.time_ns;
-    record.seq = Some(header.seq);
-    record.action = action.map_or("unknown", Action::name).to_owned();
-    record.decision = Decision::from_raw(header.decision).map_or("unknown", Decision::name).to_owned();
+    let mut what = What {
+        action: action.map_or("unknown", Action::name).into(),
+        decision: Decision::from_raw(header.decision).map_or("unknown", Decision::name).into(),
+        ..What::default()
+    };
     let reason = Reason::from_raw(header.reason);
     // What merely happened was not decided.
     if !matches!(action, Some(Action::Executed | Action::Fork | Action::Exit | Action::Adopt)) {
-        record.reason = reason.map_or("unknown", Reason::name).to_owned();
+        what.reason = reason.map_or("unknown", Reason::name).into();
     }
-    record.object = match address(header) {
-        Some((ip @ IpAddr::V4(_), _)) => format!("{ip}:{}", header.port),
-        Some((ip @ IpAddr::V6(_), _)) => format!("[{ip}]:{}", header.port),
-        None => printable(&path),
-    };
     let access = Access(header.access);
-    record.access =
-        Access::NAMED.iter().filter(|(_, a)| access.contains(*a)).map(|(n, _)| (*n).to_owned()).collect();
-    record.errno = errno_name(header.errno);
+    let named = Access::NAMED.iter().filter(|(_, a)| access.contains(*a));
+    what.access.extend(named.map(|(name, _)| Cow::from(*name)));
+    what.errno = errno_name(header.errno);
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
-        record.rule = action.and_then(|a| deciding_rule(chain, raw, &path, a));
+        what.rule = action.and_then(|a| deciding_rule(chain, raw, &path, a));
         // The kernel's file tables hold verdicts, not rules, so only here it shows that no rule allowed it.
-        let by_default = record.rule.as_ref().is_some_and(|rule| rule.document.is_none());
+        let by_default = what.rule.as_ref().is_some_and(|rule| rule.document.is_none());
         if by_default && reason == Some(Reason::Rule) {
-            Reason::NoRule.name().clone_into(&mut record.reason);
+            what.reason = Reason::NoRule.name().into();
         }
         // An EACCES at level `compat` need not be Landlock's: the file's own permissions say it too.
-        if reason == Some(Reason::Landlock) && record.rule.as_ref().is_some_and(|rule| rule.allows) {
-            record.rule = None;
-            "permissions".clone_into(&mut record.reason);
+        if reason == Some(Reason::Landlock) && what.rule.as_ref().is_some_and(|rule| rule.allows) {
+            what.rule = None;
+            what.reason = "permissions".into();
         }
     }
+    let pathless = path.is_empty();
+    what.object = match (address(header), path) {
+        (Some((ip @ IpAddr::V4(_), _)), _) => format!("{ip}:{}", header.port).into(),
+        (Some((ip @ IpAddr::V6(_), _)), _) => format!("[{ip}]:{}", header.port).into(),
+        (None, Cow::Borrowed(path)) => printable(path),
+        (None, Cow::Owned(path)) => printable(&path).into_owned().into(),
+    };
     match action {
-        Some(Action::Privilege) => record.object = privilege_name(header),
-        Some(Action::MapExec) if path.is_empty() => record.object = privilege_name(header),
+        Some(Action::Privilege) => what.object = privilege_name(header),
+        Some(Action::MapExec) if pathless => what.object = privilege_name(header),
         Some(Action::Socket) => {
             let kind = header.socket_type & 0xf; // without SOCK_CLOEXEC and SOCK_NONBLOCK
-            record.object = format!("family {} type {kind}", header.family);
+            what.object = format!("family {} type {kind}", header.family).into();
         }
         Some(Action::Signal | Action::Ptrace) => {
-            record.object = format!("process {}", header.other_pid);
+            what.object = format!("process {}", header.other_pid).into();
             let detail = if action == Some(Action::Signal) { "signal" } else { "mode" };
-            record.detail.insert(detail.into(), json!(header.detail));
+            what.detail.insert(detail, json!(header.detail));
         }
         Some(Action::Use) if header.detail > 0 => {
-            if record.object.is_empty() {
-                kind_of(header).clone_into(&mut record.object);
+            if what.object.is_empty() {
+                what.object = kind_of(header).into();
             }
-            record.detail.insert("times".into(), json!(header.detail));
-        }
-        Some(Action::Executed) => {
-            exes.insert(header.pid, record.object.clone());
+            what.detail.insert("times", json!(header.detail));
         }
         Some(Action::Fork) => {
-            if let Some(exe) = exes.get(&header.pid).cloned() {
-                exes.insert(header.other_pid, exe);
-            }
-            record.detail.insert("child_pid".into(), json!(header.other_pid));
-            record.detail.insert("child_tid".into(), json!(header.other_tid));
+            what.detail.insert("child_pid", json!(header.other_pid));
+            what.detail.insert("child_tid", json!(header.other_tid));
         }
         Some(Action::Adopt) => {
-            record.detail.insert("pid".into(), json!(header.other_pid));
-            record.detail.insert("tid".into(), json!(header.other_tid));
+            what.detail.insert("pid", json!(header.other_pid));
+            what.detail.insert("tid", json!(header.other_tid));
         }
         Some(Action::Exit) => {
-            record.detail.insert("code".into(), json!(header.detail >> 8 & 0xff));
-            record.detail.insert("signal".into(), json!(header.detail & 0x7f));
+            what.detail.insert("code", json!(header.detail >> 8 & 0xff));
+            what.detail.insert("signal", json!(header.detail & 0x7f));
         }
         _ => {}
     }
-    record.process = Some(process(header, exes.get(&header.pid).cloned()));
-    if action == Some(Action::Exit) && header.pid == header.tid {
-        exes.remove(&header.pid);
-    }
-    record
+    what.process = Some(process(raw, exes.of(header)));
+    what
 }
 
 #[cfg(test)]

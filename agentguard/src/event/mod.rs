@@ -1,8 +1,9 @@
 //! Events: from the rings, through the registry of invocations, to JSON lines.
 
 mod enrich;
+mod line;
 pub mod record;
 mod ring;
 
-pub use enrich::enrich;
+pub use enrich::{Exes, enrich};
 pub use ring::{Raw, Ring, Sink, consume};

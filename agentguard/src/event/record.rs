@@ -1,18 +1,52 @@
 //! The event as a consumer reads it: one JSON object a line.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::line;
+use crate::clock;
 
 /// One event. Absent facts are left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+///
+/// In three parts, because the middle one is the same for all events of an invocation, and rendered once for many.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Record<'a> {
+    #[serde(flatten)]
+    pub when: When,
+    #[serde(flatten)]
+    pub whose: Whose,
+    #[serde(flatten)]
+    pub what: What<'a>,
+}
+
+/// When it happened.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Record {
+pub struct When {
     /// UTC, RFC 3339.
     pub time: String,
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     pub boot_ns: u64,
     /// Per-invocation sequence number, taken in the kernel; a gap is a loss. Absent on the daemon's own records.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+}
+
+impl When {
+    /// For a record of the daemon's own.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { time: clock::utc_now(), boot_ns: clock::boot_ns(), seq: None }
+    }
+}
+
+/// In which invocation, and under whose authority.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Whose {
     pub invocation: String,
     pub agent: String,
     pub principal: String,
@@ -30,24 +64,69 @@ pub struct Record {
     pub level: String,
     /// The level cannot enforce the whole policy.
     pub degraded: bool,
-    pub action: String,
+}
+
+/// What was asked or happened, and the decision.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct What<'a> {
+    pub action: Cow<'a, str>,
     /// Path (bytes that are not printable UTF-8 are escaped as `\xNN`) or address.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub object: String,
+    pub object: Cow<'a, str>,
     /// Access modes wanted, for files.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub access: Vec<String>,
-    pub decision: String,
-    pub reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Vec<Cow<'a, str>>,
+    pub decision: Cow<'a, str>,
+    pub reason: Cow<'a, str>,
     pub rule: Option<Rule>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
+    pub errno: Option<Cow<'a, str>>,
+    pub process: Option<Process<'a>>,
     /// More about the action: the child of a fork, an exit code, counts.
-    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
-    pub detail: serde_json::Map<String, serde_json::Value>,
+    pub detail: Detail<'a>,
+}
+
+/// Named values, few of them, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Detail<'a>(pub(super) Vec<(Cow<'a, str>, Value)>);
+
+impl<'a> Detail<'a> {
+    /// Adds a value under a name that is not there yet.
+    pub fn insert(&mut self, name: impl Into<Cow<'a, str>>, value: Value) {
+        self.0.push((name.into(), value));
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'de> Deserialize<'de> for Detail<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+
+        impl<'de> Visitor<'de> for Values {
+            type Value = Detail<'static>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut detail = Detail::default();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    detail.insert(name, value);
+                }
+                Ok(detail)
+            }
+        }
+
+        deserializer.deserialize_map(Values)
+    }
 }
 
 /// An invocation that handed authority on.
@@ -78,22 +157,72 @@ pub struct Rule {
 }
 
 /// Who did it. Ids are those of the initial PID namespace.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Process {
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Process<'a> {
     pub pid: u32,
     pub tid: u32,
     pub ppid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
-    pub comm: String,
+    pub exe: Option<Cow<'a, str>>,
+    pub comm: Cow<'a, str>,
     pub uid: u32,
     pub gid: u32,
     pub cgroup: u64,
 }
 
+/// A part of a record as it stands in the line, with a comma before it.
+#[derive(Clone, Debug)]
+pub struct Rendered(pub(super) Vec<u8>);
+
+impl Whose {
+    /// This part of a record, for [`add_line`].
+    ///
+    /// # Errors
+    /// Never, since these are strings.
+    pub fn render(&self) -> serde_json::Result<Rendered> {
+        let mut text = serde_json::to_vec(self)?;
+        text[0] = b','; // the brace that opens
+        text.pop();
+        Ok(Rendered(text))
+    }
+}
+
+/// Adds the line of a record in three parts to `lines`, or nothing.
+///
+/// # Errors
+/// When a part is no JSON.
+pub fn add_line(
+    lines: &mut Vec<u8>,
+    when: &When,
+    whose: &Rendered,
+    what: &What<'_>,
+) -> serde_json::Result<()> {
+    let start = lines.len();
+    let added = line::add(lines, when, whose, what);
+    if added.is_err() {
+        lines.truncate(start);
+    }
+    added
+}
+
+impl Record<'_> {
+    /// Adds its line to `lines`, or nothing.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn add_line(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        add_line(lines, &self.when, &self.whose.render()?, &self.what)
+    }
+}
+
 /// Escapes a path for people and logs.
 #[must_use]
-pub fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
+    let plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && bytes.iter().all(plain)
+    {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -107,15 +236,51 @@ pub fn printable(bytes: &[u8]) -> String {
             out.push_str(&format!("\\x{byte:02x}"));
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn newlines_and_bad_bytes_are_escaped() {
         assert_eq!(printable(b"/a\n\xff/\xc3\xa9"), "/a\\n\\xff/\u{e9}");
+        assert_eq!(printable(b"/a\\b"), "/a\\\\b");
+        assert!(matches!(printable(b"/a b~"), Cow::Borrowed("/a b~")));
+    }
+
+    #[test]
+    fn a_line_has_all_parts_in_order_and_can_be_read() {
+        let mut record = Record {
+            when: When { time: "2026-11-28T00:00:00.000000Z".into(), boot_ns: 5, seq: Some(7) },
+            whose: Whose { invocation: "id".into(), agent: "a \"b\"".into(), ..Whose::default() },
+            what: What { action: "fork".into(), decision: "allow".into(), ..What::default() },
+        };
+        record.what.detail.insert("child_pid", json!(3));
+        record.what.detail.insert("a", json!(["b"]));
+        record.what.process = Some(Process { pid: 2, comm: "sh".into(), ..Process::default() });
+        let mut lines = b"{}\n".to_vec();
+        record.add_line(&mut lines).expect("JSON");
+        let text = String::from_utf8(lines).expect("UTF-8");
+        assert_eq!(
+            text,
+            "{}\n{\"time\":\"2026-11-28T00:00:00.000000Z\",\"boot_ns\":5,\"seq\":7,\"invocation\":\"id\",\
+             \"agent\":\"a \\\"b\\\"\",\"principal\":\"\",\"policy\":\"\",\"policy_digest\":\"\",\"level\":\"\",\
+             \"degraded\":false,\"action\":\"fork\",\"decision\":\"allow\",\"reason\":\"\",\"process\":{\"pid\":2,\
+             \"tid\":0,\"ppid\":0,\"comm\":\"sh\",\"uid\":0,\"gid\":0,\"cgroup\":0},\"detail\":{\"child_pid\":3,\"a\":[\"b\"]}}\n"
+        );
+        let line = text.lines().nth(1).expect("a line");
+        let read: Record<'_> = serde_json::from_str(line).expect("a record");
+        assert_eq!(
+            (read.when.seq, read.whose.agent.as_str(), &*read.what.action),
+            (Some(7), "a \"b\"", "fork")
+        );
+        assert_eq!(read.what.detail.get("child_pid"), Some(&json!(3)));
+        let mut again = b"{}\n".to_vec();
+        read.add_line(&mut again).expect("JSON");
+        assert_eq!(again, text.as_bytes());
     }
 }

@@ -180,9 +180,9 @@ impl Daemon {
     /// Records that an invocation asked for what only operators may.
     fn note_refused_call(&self, tag: Tag, call: &str) {
         let Some(mut record) = self.registry().get(tag).map(Invocation::record) else { return };
-        "deny".clone_into(&mut record.decision);
-        "agent".clone_into(&mut record.reason);
-        record.object = crate::event::record::printable(call.as_bytes());
+        record.what.decision = "deny".into();
+        record.what.reason = "agent".into();
+        record.what.object = crate::event::record::printable(call.as_bytes());
         self.note(record, "control");
     }
 

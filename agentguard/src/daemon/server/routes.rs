@@ -387,8 +387,10 @@ pub(super) async fn follow(
             _ = stopping.wait_for(|stop| *stop) => return None,
         };
         let line = match line {
-            Ok(line) => line.to_string(),
-            Err(RecvError::Lagged(n)) => format!("{{\"action\":\"gap\",\"detail\":{{\"missed\":{n}}}}}\n"),
+            Ok(line) => line,
+            Err(RecvError::Lagged(n)) => {
+                format!("{{\"action\":\"gap\",\"detail\":{{\"missed\":{n}}}}}\n").into()
+            }
             Err(RecvError::Closed) => return None,
         };
         Some((Ok::<_, std::convert::Infallible>(line), (records, stopping)))

@@ -2,14 +2,13 @@
 
 #![no_main]
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use agentguard::clock::Now;
 use agentguard::daemon::owner::Owner;
 use agentguard::daemon::registry::{Facts, Invocation, Source};
-use agentguard::event::record::Record;
-use agentguard::event::{Raw, enrich};
+use agentguard::event::record::{self, Record, Rendered, When};
+use agentguard::event::{Exes, Raw, enrich};
 use agentguard::kernel::Level;
 use agentguard::policy::model::Effect;
 use agentguard::policy::{Chain, Explainer, Variables};
@@ -57,16 +56,25 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
     Invocation::new(uuid::Uuid::nil(), tag, facts, Arc::new(Chain(vec![own(), own()])), 1)
 });
 
+static WHOSE: LazyLock<Rendered> = LazyLock::new(|| INVOCATION.whose().render().expect("JSON"));
+
 fuzz_target!(|input: &[u8]| {
-    let mut exes = HashMap::new();
+    let (mut exes, mut now) = (Exes::default(), Now::new());
     let mut rest = input;
     while let Some(raw) = Raw::decode(rest) {
         rest = &rest[HEADER_BYTES + raw.path.len()..];
-        let record = enrich(&raw, &INVOCATION, &INVOCATION.chain, &mut exes, Now::new());
-        let line = serde_json::to_string(&record).expect("a record is JSON");
-        assert!(!line.contains(char::is_control), "{line:?} is more than one line");
-        let read: Record = serde_json::from_str(&line).expect("what was written can be read");
-        assert_eq!(serde_json::to_string(&read).expect("a record is JSON"), line);
-        assert!(!record.object.contains(char::is_control), "{:?}", record.object);
+        let header = &raw.header;
+        let when = When { time: now.utc(header.time_ns), boot_ns: header.time_ns, seq: Some(header.seq) };
+        let what = enrich(&raw, &INVOCATION.chain, &mut exes);
+        let mut line = Vec::new();
+        record::add_line(&mut line, &when, &WHOSE, &what).expect("a record is JSON");
+        assert!(!what.object.contains(char::is_control), "{:?}", what.object);
+        exes.forget(&raw);
+        let text = str::from_utf8(&line).expect("UTF-8").strip_suffix('\n').expect("a line");
+        assert!(!text.contains(char::is_control), "{text:?} is more than one line");
+        let read: Record<'_> = serde_json::from_str(text).expect("what was written can be read");
+        let mut again = Vec::new();
+        read.add_line(&mut again).expect("a record is JSON");
+        assert_eq!(again, line);
     }
 });

@@ -20,7 +20,7 @@ use core::ptr::null_mut;
 use agentguard_common::file::{self, Access};
 use agentguard_common::offsets::ABSENT;
 use agentguard_common::policy::FileTables;
-use aya_ebpf::bindings::BPF_LOCAL_STORAGE_GET_F_CREATE;
+use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_inode_storage_delete, bpf_inode_storage_get, bpf_jiffies64};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
@@ -105,12 +105,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Of a `struct file *`, if the last component of its path is its entry's name.
+    /// Of a `struct file *`, as `task` sees it, if the last component of its path is its entry's name.
     ///
     /// # Safety
-    /// The verifier knows `file` as a pointer to an open file.
+    /// The verifier knows `file` as a pointer to an open file, and `task` as the current one.
     #[inline(always)]
-    pub(crate) unsafe fn of(file: *const u8) -> Option<Self> {
+    pub(crate) unsafe fn of(file: *const u8, task: *const task_struct) -> Option<Self> {
         let at = offset!(file_path);
         // SAFETY: typed pointers all the way, and constant offsets of their members.
         unsafe {
@@ -122,7 +122,7 @@ impl Place {
                 return None;
             }
             let inode = kread::member::<*const u8>(directory, offset!(dentry_inode));
-            let nsproxy = kread::member::<*const u8>(current_task().cast(), offset!(task_nsproxy));
+            let nsproxy = kread::member::<*const u8>(task.cast(), offset!(task_nsproxy));
             let mount_ns = kread::member::<u64>(nsproxy, offset!(nsproxy_mnt_ns));
             if inode.is_null() || mount_ns == 0 {
                 return None;
@@ -220,7 +220,7 @@ fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> O
 #[lsm(hook = "file_open")]
 pub fn cache_trial(ctx: LsmContext) -> i32 {
     // SAFETY: a trusted `struct file *`.
-    let Some(place) = (unsafe { Place::of(ctx.arg(0)) }) else { return 0 };
+    let Some(place) = (unsafe { Place::of(ctx.arg(0), current_task()) }) else { return 0 };
     let inode = place.inode.cast_mut().cast::<c_void>();
     // SAFETY: never run.
     unsafe {

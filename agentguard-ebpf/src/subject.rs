@@ -53,13 +53,19 @@ pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
     if tag.is_null() { None } else { Some(unsafe { *tag }) }
 }
 
-/// The current task's tag. Of a task at which nobody ever stored anything that is known without asking a helper.
+/// The current task's tag.
 #[inline(always)]
 pub(crate) fn current_tag() -> Option<Tag> {
+    current_tagged().map(|(_, tag)| tag)
+}
+
+/// The current task and its tag. Of a task at which nobody ever stored anything that is known without asking a helper.
+#[inline(always)]
+pub(crate) fn current_tagged() -> Option<(*mut task_struct, Tag)> {
     let task = current_task();
     // SAFETY: the current task, and the constant offset of a member.
     let stored = unsafe { kread::member::<u64>(task.cast_const().cast(), offset!(task_bpf_storage)) };
-    if stored == 0 { None } else { tag_of(task) }
+    if stored == 0 { None } else { tag_of(task).map(|tag| (task, tag)) }
 }
 
 /// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.

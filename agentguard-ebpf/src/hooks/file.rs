@@ -5,6 +5,7 @@ use agentguard_common::file::Access;
 use agentguard_common::invocation::Tag;
 use agentguard_common::policy::privilege;
 use agentguard_common::verdict::{Decision, Reason, Verdict};
+use aya_ebpf::bindings::task_struct;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use core::mem::MaybeUninit;
@@ -16,7 +17,7 @@ use crate::emit::{self, EACCES, EXDEV};
 use crate::maps::{Scratch, UNKNOWN};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::scan;
-use crate::subject::{Subject, acts_for_kernel, current_tag};
+use crate::subject::{Subject, acts_for_kernel, current_tagged};
 use crate::{kread, offset};
 
 pub(super) const FMODE_READ: u32 = 1;
@@ -145,19 +146,25 @@ impl Question {
     }
 }
 
-/// Decides `want` on an open file: by what is known of its directory, or the long way, after which it is known.
+/// Decides `want` of the current task on an open file: by what is known of its directory, or the long way, after which it is
+/// known.
 ///
 /// # Safety
-/// The verifier knows `file` as a pointer to an open file.
+/// The verifier knows `file` as a pointer to an open file, and the task as the current one.
 #[inline(always)]
-pub(super) unsafe fn check_open(tag: Tag, action: Action, file: *const u8, want: Access) -> i32 {
+pub(super) unsafe fn check_open(
+    (task, tag): (*mut task_struct, Tag),
+    action: Action,
+    file: *const u8,
+    want: Access,
+) -> i32 {
     let subject = Subject::of(tag);
     // SAFETY: by contract.
     let place = if want.contains(Access::EXEC) && unsafe { unlinked(file) } {
         None
     } else {
         // SAFETY: by contract.
-        unsafe { Place::of(file) }
+        unsafe { Place::of(file, task) }
     };
     if let Some(place) = &place
         && cache::allows(&subject, place, want)
@@ -309,7 +316,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(tag) = current_tag() else { return 0 };
+    let Some(tagged) = current_tagged() else { return 0 };
     let file = ctx.arg::<*const u8>(0);
     // SAFETY: a trusted `struct file *`, and constant offsets of members.
     let (mode, flags) = unsafe {
@@ -321,7 +328,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let want = wanted(mode, flags);
     let action = if want.contains(Access::EXEC) { Action::Exec } else { Action::Open };
     // SAFETY: a trusted `struct file *`.
-    unsafe { check_open(tag, action, file, want) }
+    unsafe { check_open(tagged, action, file, want) }
 }
 
 /// Every program on the way to being executed: the script, then its interpreter.
@@ -331,10 +338,10 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(tag) = current_tag() else { return 0 };
+    let Some(tagged) = current_tagged() else { return 0 };
     // SAFETY: a trusted `struct linux_binprm *`, and the open file in it.
     unsafe {
         let file = kread::member::<*const u8>(ctx.arg(0), offset!(bprm_file));
-        check_open(tag, Action::Exec, file, Access::EXEC)
+        check_open(tagged, Action::Exec, file, Access::EXEC)
     }
 }

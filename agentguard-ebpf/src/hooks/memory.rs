@@ -9,7 +9,7 @@ use aya_ebpf::programs::LsmContext;
 
 use super::file::{check_file, check_open};
 use super::privilege::demand_as;
-use crate::subject::current_tag;
+use crate::subject::{current_tag, current_tagged};
 use crate::{kread, offset};
 
 const PROT_WRITE: u64 = 2;
@@ -36,7 +36,7 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if protection & PROT_EXEC == 0 {
         return 0;
     }
-    let Some(tag) = current_tag() else { return 0 };
+    let Some(tagged) = current_tagged() else { return 0 };
     let file = ctx.arg::<*const u8>(0);
     if file.is_null() {
         // Newer kernels want this asked before they let a program look; others take it to be valid and drop it.
@@ -49,7 +49,7 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
         return demand_as(Action::MapExec, privilege::EXECUTABLE_MEMORY);
     }
     // SAFETY: a trusted `struct file *`.
-    unsafe { check_open(tag, Action::MapExec, file, Access::EXEC) }
+    unsafe { check_open(tagged, Action::MapExec, file, Access::EXEC) }
 }
 
 #[lsm(hook = "file_mprotect")]

@@ -71,11 +71,17 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
     if names_route(level, name) { demand_as(Action::Privilege, RAW_SOCKET) } else { 0 }
 }
 
-/// Decides about the control messages of `message`, a `struct msghdr *`. Returns what the hook returns, 0 if it may go on.
+/// Decides about the control messages of `message`. Returns what the hook returns, 0 if it may go on.
+///
+/// # Safety
+/// The verifier knows `message` as a trusted `struct msghdr *`.
 #[inline(always)]
-pub(super) fn decide_controls(message: usize) -> i32 {
-    let len = kread::value::<u64>(message + offset!(msghdr_controllen));
-    if len != 0 && answer(names_routes(kread::word(message + offset!(msghdr_control)) as u64, len)) {
+pub(super) unsafe fn decide_controls(message: *const u8) -> i32 {
+    // SAFETY: by contract, and the constant offset of a member.
+    let len = unsafe { kread::member::<u64>(message, offset!(msghdr_controllen)) };
+    // The address by a helper, which gives a number: for newer verifiers the member is a pointer.
+    let control = || kread::word(message as usize + offset!(msghdr_control)) as u64;
+    if len != 0 && answer(names_routes(control(), len)) {
         return demand_as(Action::Privilege, RAW_SOCKET);
     }
     0

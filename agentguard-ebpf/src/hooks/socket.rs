@@ -96,11 +96,13 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(subject) = Subject::current() else { return 0 };
-    let (address, len) = (ctx.arg::<*const u8>(1) as usize, ctx.arg::<i32>(2) as u32);
-    if kread::read::<u16>(address) == Some(AF_UNSPEC) && subject.barred.is_none() {
+    let (address, len) = (ctx.arg::<*const u8>(1), ctx.arg::<i32>(2) as u32);
+    // SAFETY: a trusted `struct sockaddr *`, which begins with the family.
+    let family = unsafe { kread::member::<u16>(address, 0) };
+    if family == AF_UNSPEC && subject.barred.is_none() {
         return 0; // disconnects, whatever else the address holds
     }
-    lsm_address(&subject, NetOp::Connect, ctx.arg(0), address, len)
+    lsm_address(&subject, NetOp::Connect, ctx.arg(0), address as usize, len)
 }
 
 #[lsm(hook = "socket_bind")]
@@ -148,21 +150,32 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     }
     let Some(subject) = Subject::current() else { return 0 };
     let sock = ctx.arg::<*const u8>(0);
-    let message = ctx.arg::<*const u8>(1) as usize;
-    let name = kread::word(message + offset!(msghdr_name));
-    let len = kread::value::<u32>(message + offset!(msghdr_namelen));
-    let sk = kread::word(sock as usize + offset!(socket_sk));
-    let family = kread::read::<u16>(sk + offset!(sk_family));
+    let message = ctx.arg::<*const u8>(1);
+    // SAFETY: a trusted `struct msghdr *` and a trusted `struct socket *`, and constant offsets of members.
+    let (name, len, sk) = unsafe {
+        (
+            kread::member::<u64>(message, offset!(msghdr_name)) as usize,
+            kread::member::<u32>(message, offset!(msghdr_namelen)),
+            kread::member::<*const u8>(sock, offset!(socket_sk)),
+        )
+    };
+    let family = if sk.is_null() {
+        None
+    } else {
+        // SAFETY: a trusted `struct sock *`, checked for null, and the constant offset of a member.
+        Some(unsafe { kread::member::<u16>(sk, offset!(sk_family)) })
+    };
     let addressed = name != 0 && len != 0 && family != Some(AF_NETLINK);
     if subject.barred.is_some() {
         if !addressed {
-            return refuse_socket(subject.tag, sk, Access::WRITE);
+            return refuse_socket(subject.tag, sk as usize, Access::WRITE);
         }
-        if noticed(subject.tag, sk, Access::WRITE).is_none() {
+        if noticed(subject.tag, sk as usize, Access::WRITE).is_none() {
             return emit::outcome(true, EPERM);
         }
     }
-    let refused = decide_controls(message);
+    // SAFETY: a trusted `struct msghdr *`.
+    let refused = unsafe { decide_controls(message) };
     if refused != 0 {
         return refused;
     }

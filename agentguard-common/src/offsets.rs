@@ -45,6 +45,33 @@ pub struct Member {
 pub const CAST_CALL: u64 = (CAST_PLACEHOLDER as u64) << 32 | 0x2085; // BPF_JMP | BPF_CALL, BPF_PSEUDO_KFUNC_CALL
 const CAST_PLACEHOLDER: u32 = 0x5ca5_7ca1;
 
+/// The first of the numbers that stand for members in loads.
+const FIRST_MARK: usize = 0x7e00;
+
+/// What a load has for its offset, as the object file holds it: it stands for entry `index` of [`Offsets::MEMBERS`], and the
+/// loader writes that member's offset. Nothing that programs load from reaches that far.
+#[must_use]
+pub const fn mark(index: usize) -> i32 {
+    assert!(Offsets::MEMBERS[index].required, "an instruction can't say that a member is absent");
+    assert!(FIRST_MARK + index <= i16::MAX as usize);
+    (FIRST_MARK + index) as i32
+}
+
+/// Which member the instruction `word` loads, if its offset is a [`mark`].
+#[must_use]
+pub const fn marked(word: u64) -> Option<usize> {
+    let is_load = word & 0xffff_ffff_0000_00e7 == 0x61; // BPF_LDX | BPF_MEM of any size; no constant
+    let offset = (word >> 16 & 0xffff) as usize;
+    let is_mark = FIRST_MARK <= offset && offset < FIRST_MARK + Offsets::MEMBERS.len();
+    if is_load && is_mark { Some(offset - FIRST_MARK) } else { None }
+}
+
+/// The load `word` with this offset in place of its mark. `None` if an instruction does not reach that far.
+#[must_use]
+pub const fn with_offset(word: u64, offset: u32) -> Option<u64> {
+    if offset < FIRST_MARK as u32 { Some(word & !0xffff_0000 | (offset as u64) << 16) } else { None }
+}
+
 /// Addresses of the kernel's sequence locks, from its symbols; 0 where they are not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -60,6 +87,8 @@ pub struct Sequences {
 
 offsets! {
     file_path = "file"."f_path" required;
+    file_dentry = "file"."f_path.dentry" required;
+    file_mnt = "file"."f_path.mnt" required;
     file_mode = "file"."f_mode" required;
     file_flags = "file"."f_flags" required;
     file_inode = "file"."f_inode" required;
@@ -67,6 +96,8 @@ offsets! {
     path_mnt = "path"."mnt" required;
     dentry_parent = "dentry"."d_parent" required;
     dentry_name = "dentry"."d_name" required;
+    dentry_name_text = "dentry"."d_name.name" required;
+    dentry_name_len = "dentry"."d_name.len" required;
     dentry_inode = "dentry"."d_inode" required;
     dentry_flags = "dentry"."d_flags" required;
     /// Where the kernel keeps a short name; another member from 6.15 on.

@@ -27,7 +27,7 @@ use aya_ebpf::programs::LsmContext;
 
 use crate::maps::{Arena, DIRECTORY, sequences};
 use crate::subject::{Subject, current_task};
-use crate::{atomic, kread, offset};
+use crate::{atomic, kread, member, offset};
 
 /// Policies that a directory can be known under at a time; by their generation, so that finding one costs nothing.
 const WAYS: usize = 4;
@@ -111,19 +111,18 @@ impl Place {
     /// The verifier knows `file` as a pointer to an open file, and `task` as the current one.
     #[inline(always)]
     pub(crate) unsafe fn of(file: *const u8, task: *const task_struct) -> Option<Self> {
-        let at = offset!(file_path);
-        // SAFETY: typed pointers all the way, and constant offsets of their members.
+        // SAFETY: typed pointers all the way.
         unsafe {
-            let entry = kread::member::<*const u8>(file, at + offset!(path_dentry));
-            let mnt = kread::member::<*const u8>(file, at + offset!(path_mnt));
-            let directory = kread::member::<*const u8>(entry, offset!(dentry_parent));
-            let root = kread::member::<*const u8>(mnt, offset!(vfsmount_root));
+            let entry = member!(file, file_dentry: *const u8);
+            let mnt = member!(file, file_mnt: *const u8);
+            let directory = member!(entry, dentry_parent: *const u8);
+            let root = member!(mnt, vfsmount_root: *const u8);
             if entry == root || entry == directory {
                 return None;
             }
-            let inode = kread::member::<*const u8>(directory, offset!(dentry_inode));
-            let nsproxy = kread::member::<*const u8>(task.cast(), offset!(task_nsproxy));
-            let mount_ns = kread::member::<u64>(nsproxy, offset!(nsproxy_mnt_ns));
+            let inode = member!(directory, dentry_inode: *const u8);
+            let nsproxy = member!(task.cast(), task_nsproxy: *const u8);
+            let mount_ns = member!(nsproxy, nsproxy_mnt_ns: u64);
             if inode.is_null() || mount_ns == 0 {
                 return None;
             }
@@ -142,8 +141,8 @@ impl Place {
     /// Address of the directory's parent entry.
     #[inline(always)]
     fn parent(&self) -> u64 {
-        // SAFETY: a typed pointer, and the constant offset of a member.
-        unsafe { kread::member::<u64>(self.directory, offset!(dentry_parent)) }
+        // SAFETY: a typed pointer.
+        unsafe { member!(self.directory, dentry_parent: u64) }
     }
 
     /// The state behind the directory's path and a slash, and the moment in which that was so.
@@ -187,11 +186,10 @@ fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> O
         return None;
     }
     let mut state = state;
-    // SAFETY: typed pointers, and constant offsets of their members.
+    // SAFETY: typed pointers, and the constant offset of a member.
     unsafe {
-        let name = offset!(dentry_name);
-        let at = kread::member::<u64>(place.entry, name + offset!(qstr_name));
-        let len = kread::member::<u32>(place.entry, name + offset!(qstr_len));
+        let at = member!(place.entry, dentry_name_text: u64);
+        let len = member!(place.entry, dentry_name_len: u32);
         if at != place.entry as u64 + room as u64 || len > SHORT_NAME {
             return None;
         }
@@ -250,8 +248,8 @@ pub(crate) fn allows(subject: &Subject, place: &Place, want: Access) -> bool {
 /// Notes the state behind the directory's path, which was read since `then`.
 #[inline(always)]
 pub(crate) fn note(subject: &Subject, place: &Place, state: u32, then: Moment) {
-    // SAFETY: a typed pointer, and the constant offset of a member.
-    let flags = unsafe { kread::member::<u32>(place.directory, offset!(dentry_flags)) };
+    // SAFETY: a typed pointer.
+    let flags = unsafe { member!(place.directory, dentry_flags: u32) };
     if flags & (DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE) != 0 || Moment::now() != Some(then) {
         return;
     }

@@ -53,6 +53,66 @@ pub(crate) unsafe fn member<T: Copy>(object: *const u8, offset: usize) -> T {
     unsafe { core::ptr::read_volatile(object.add(offset).cast::<T>()) }
 }
 
+/// What a member can be read as.
+pub(crate) trait Member {
+    /// Reads the member whose [`mark`](agentguard_common::offsets::mark) this is. The object may be gone or null, as above.
+    ///
+    /// # Safety
+    /// The verifier knows `object` as a typed pointer to a struct with a member of that size.
+    unsafe fn read<const MARK: i32>(object: *const u8) -> Self;
+}
+
+macro_rules! members {
+    ($($kind:ty: $width:literal;)*) => {$(
+        impl Member for $kind {
+            #[inline(always)]
+            unsafe fn read<const MARK: i32>(object: *const u8) -> Self {
+                let value: u64;
+                #[cfg(target_arch = "bpf")]
+                // SAFETY: one load, which the verifier checks. Volatile, since others write.
+                unsafe {
+                    core::arch::asm!(
+                        concat!("{0} = *(", $width, " *)({1} + {2})"),
+                        lateout(reg) value,
+                        in(reg) object,
+                        const MARK,
+                        options(readonly, nostack),
+                    );
+                }
+                #[cfg(not(target_arch = "bpf"))]
+                {
+                    value = object as u64 + MARK as u64; // for lints on this host
+                }
+                value as Self
+            }
+        }
+    )*};
+}
+
+members! {
+    u16: "u16";
+    u32: "u32";
+    u64: "u64";
+    *const u8: "u64";
+    *mut u8: "u64";
+}
+
+/// Reads a member of a kernel object in one instruction, into which the loader writes the member's offset.
+///
+/// # Safety
+/// As of [`kread::Member::read`](crate::kread::Member::read).
+#[macro_export]
+macro_rules! member {
+    ($object:expr, $field:ident: $kind:ty) => {
+        <$kind as $crate::kread::Member>::read::<
+            {
+                use agentguard_common::offsets::{Offsets, mark};
+                mark(core::mem::offset_of!(Offsets, $field) / size_of::<u32>())
+            },
+        >($object)
+    };
+}
+
 /// The typed pointer to the kernel's object at `address`, of the type with the BTF id `kind`. No code but a move: the call
 /// is for the verifier.
 ///

@@ -11,7 +11,7 @@ use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
 
 use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count};
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 /// Set in `task_struct.flags` of a task that ends (`linux/sched.h`).
 pub(crate) const PF_EXITING: u32 = 0x4;
@@ -63,8 +63,8 @@ pub(crate) fn current_tag() -> Option<Tag> {
 #[inline(always)]
 pub(crate) fn current_tagged() -> Option<(*mut task_struct, Tag)> {
     let task = current_task();
-    // SAFETY: the current task, and the constant offset of a member.
-    let stored = unsafe { kread::member::<u64>(task.cast_const().cast(), offset!(task_bpf_storage)) };
+    // SAFETY: the current task.
+    let stored = unsafe { member!(task.cast_const().cast(), task_bpf_storage: u64) };
     if stored == 0 { None } else { tag_of(task).map(|tag| (task, tag)) }
 }
 
@@ -146,10 +146,9 @@ pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
 /// The tag of a task's process, for a worker that has none of its own.
 #[inline(always)]
 pub(crate) fn tag_of_leader(task: *mut task_struct) -> Option<Tag> {
-    let member = offset!(task_group_leader);
-    // SAFETY: a trusted `struct task_struct *`; the verifier checks the member access at the constant offset.
-    let leader = unsafe { *task.cast::<u8>().add(member).cast::<*mut task_struct>() };
-    if leader.is_null() { None } else { tag_of(leader) }
+    // SAFETY: a trusted `struct task_struct *`.
+    let leader = unsafe { member!(task.cast_const().cast(), task_group_leader: *mut u8) };
+    if leader.is_null() { None } else { tag_of(leader.cast()) }
 }
 
 impl Subject {

@@ -18,7 +18,7 @@ use crate::maps::{Scratch, UNKNOWN};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::scan;
 use crate::subject::{Subject, acts_for_kernel, current_tagged};
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 pub(super) const FMODE_READ: u32 = 1;
 pub(super) const FMODE_WRITE: u32 = 2;
@@ -172,11 +172,9 @@ pub(super) unsafe fn check_open(
         return 0;
     }
     let then = Moment::now();
-    let at = offset!(file_path);
-    // SAFETY: by contract; constant offsets of members.
+    // SAFETY: by contract.
     let object = unsafe {
-        let dentry = kread::member::<u64>(file, at + offset!(path_dentry));
-        Object::file(dentry as usize, kread::member::<u64>(file, at + offset!(path_mnt)) as usize)
+        Object::file(member!(file, file_dentry: u64) as usize, member!(file, file_mnt: u64) as usize)
     };
     let mut question = Question::new(action, object, want, false);
     let stops = decide_file(&raw mut question) != 0;
@@ -195,10 +193,10 @@ pub(super) unsafe fn check_open(
 /// The verifier knows `file` as a pointer to an open file.
 #[inline(always)]
 unsafe fn unlinked(file: *const u8) -> bool {
-    // SAFETY: by contract; typed pointers, and constant offsets of their members.
+    // SAFETY: by contract; typed pointers.
     unsafe {
-        let inode = kread::member::<*const u8>(file, offset!(file_inode));
-        kread::member::<u32>(inode, offset!(inode_nlink)) == 0
+        let inode = member!(file, file_inode: *const u8);
+        member!(inode, inode_nlink: u32) == 0
     }
 }
 
@@ -318,10 +316,8 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     }
     let Some(tagged) = current_tagged() else { return 0 };
     let file = ctx.arg::<*const u8>(0);
-    // SAFETY: a trusted `struct file *`, and constant offsets of members.
-    let (mode, flags) = unsafe {
-        (kread::member::<u32>(file, offset!(file_mode)), kread::member::<u32>(file, offset!(file_flags)))
-    };
+    // SAFETY: a trusted `struct file *`.
+    let (mode, flags) = unsafe { (member!(file, file_mode: u32), member!(file, file_flags: u32)) };
     if mode & FMODE_BACKING != 0 && offset!(backing_file) != ABSENT as usize {
         return 0; // decided when the stacked file itself was opened
     }
@@ -341,7 +337,7 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
     let Some(tagged) = current_tagged() else { return 0 };
     // SAFETY: a trusted `struct linux_binprm *`, and the open file in it.
     unsafe {
-        let file = kread::member::<*const u8>(ctx.arg(0), offset!(bprm_file));
+        let file = member!(ctx.arg(0), bprm_file: *const u8);
         check_open(tagged, Action::Exec, file, Access::EXEC)
     }
 }

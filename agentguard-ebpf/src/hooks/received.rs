@@ -12,7 +12,7 @@ use aya_ebpf::programs::LsmContext;
 use super::file::{FMODE_READ, FMODE_WRITE, check_file};
 use super::net::{owner, refuse_socket};
 use crate::subject::Subject;
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 #[lsm(hook = "file_receive")]
 pub fn file_receive(ctx: LsmContext) -> i32 {
@@ -25,9 +25,8 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
     // SAFETY: a trusted `struct file *`.
     let socket = unsafe { bpf_sock_from_file(file.cast()) }.cast::<u8>();
     if !socket.is_null() {
-        let member = offset!(socket_sk);
-        // SAFETY: a `struct socket *` from the helper, checked for null; the verifier checks the constant offset.
-        let sk = unsafe { *socket.add(member).cast::<*mut c_void>() };
+        // SAFETY: a `struct socket *` from the helper, checked for null.
+        let sk = unsafe { member!(socket.cast_const(), socket_sk: *mut u8) }.cast::<c_void>();
         let own =
             !sk.is_null() && subject.barred.is_none() && owner(sk).is_some_and(|tag| tag == subject.tag);
         if own {

@@ -7,7 +7,7 @@ use aya_ebpf::programs::LsmContext;
 
 use super::net::answer;
 use super::privilege::demand_as;
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 const IPPROTO_IP: u32 = 0;
 const IPPROTO_IPV6: u32 = 41;
@@ -77,8 +77,8 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
 /// The verifier knows `message` as a trusted `struct msghdr *`.
 #[inline(always)]
 pub(super) unsafe fn decide_controls(message: *const u8) -> i32 {
-    // SAFETY: by contract, and the constant offset of a member.
-    let len = unsafe { kread::member::<u64>(message, offset!(msghdr_controllen)) };
+    // SAFETY: by contract.
+    let len = unsafe { member!(message, msghdr_controllen: u64) };
     // The address by a helper, which gives a number: for newer verifiers the member is a pointer.
     let control = || kread::word(message as usize + offset!(msghdr_control)) as u64;
     if len != 0 && answer(names_routes(control(), len)) {

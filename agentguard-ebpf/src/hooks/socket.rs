@@ -1,7 +1,5 @@
 //! Level `lsm`: sockets and addresses, over the tables and the decision of hooks/net.
 
-use core::ffi::c_void;
-
 use agentguard_common::counter::Counter;
 use agentguard_common::event::Action;
 use agentguard_common::file::Access;
@@ -16,7 +14,7 @@ use super::routes::decide_controls;
 use crate::emit::{self, EPERM};
 use crate::maps::count;
 use crate::subject::{Subject, current_tag};
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 const AF_NETLINK: u16 = 16;
 
@@ -28,14 +26,13 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let Some(tag) = current_tag() else { return 0 };
-    let (sock, member) = (ctx.arg::<*const u8>(0), offset!(socket_sk));
-    // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
-    let sk = unsafe { *sock.add(member).cast::<*mut c_void>() };
+    // SAFETY: a trusted `struct socket *`.
+    let sk = unsafe { member!(ctx.arg(0), socket_sk: *mut u8) };
     if sk.is_null() {
         return 0; // nothing to send with
     }
     // SAFETY: a trusted `struct sock *`, checked for null.
-    emit::outcome(!unsafe { own(sk, tag) }, EPERM)
+    emit::outcome(!unsafe { own(sk.cast(), tag) }, EPERM)
 }
 
 /// The front of `sockaddr_in` and `sockaddr_in6`, in network order.
@@ -52,15 +49,14 @@ struct RawAddress {
 /// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
 #[inline(always)]
 fn lsm_address(subject: &Subject, op: NetOp, sock: *const u8, addr: usize, len: u32) -> i32 {
-    // SAFETY: a trusted `struct socket *`, and the constant offset of a member.
-    let sk = unsafe { kread::member::<*const u8>(sock, offset!(socket_sk)) };
+    // SAFETY: a trusted `struct socket *`.
+    let sk = unsafe { member!(sock, socket_sk: *const u8) };
     if sk.is_null() {
         return emit::outcome(refuse_family(subject, Action::Connect, 0, 0), EPERM);
     }
-    // SAFETY: a trusted `struct sock *`, checked for null, and constant offsets of members.
-    let (sk_family, protocol_number) = unsafe {
-        (kread::member::<u16>(sk, offset!(sk_family)), kread::member::<u16>(sk, offset!(sk_protocol)))
-    };
+    // SAFETY: a trusted `struct sock *`, checked for null.
+    let (sk_family, protocol_number) =
+        unsafe { (member!(sk, sk_family: u16), member!(sk, sk_protocol: u16)) };
     if sk_family == AF_UNIX {
         // Whom it reaches is asked once the kernel has found the peer: hooks/unix.
         let barred = subject.barred.is_some();
@@ -151,19 +147,19 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let sock = ctx.arg::<*const u8>(0);
     let message = ctx.arg::<*const u8>(1);
-    // SAFETY: a trusted `struct msghdr *` and a trusted `struct socket *`, and constant offsets of members.
+    // SAFETY: a trusted `struct msghdr *` and a trusted `struct socket *`.
     let (name, len, sk) = unsafe {
         (
-            kread::member::<u64>(message, offset!(msghdr_name)) as usize,
-            kread::member::<u32>(message, offset!(msghdr_namelen)),
-            kread::member::<*const u8>(sock, offset!(socket_sk)),
+            member!(message, msghdr_name: u64) as usize,
+            member!(message, msghdr_namelen: u32),
+            member!(sock, socket_sk: *const u8),
         )
     };
     let family = if sk.is_null() {
         None
     } else {
-        // SAFETY: a trusted `struct sock *`, checked for null, and the constant offset of a member.
-        Some(unsafe { kread::member::<u16>(sk, offset!(sk_family)) })
+        // SAFETY: a trusted `struct sock *`, checked for null.
+        Some(unsafe { member!(sk, sk_family: u16) })
     };
     let addressed = name != 0 && len != 0 && family != Some(AF_NETLINK);
     if subject.barred.is_some() {

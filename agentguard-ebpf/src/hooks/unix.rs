@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use super::file::{check, check_name};
 use super::net::{AF_UNIX, owner, refuse_socket};
 use crate::subject::{Subject, current_tag};
-use crate::{kread, offset};
+use crate::{kread, member, offset};
 
 /// `sockaddr_un.sun_family`.
 const FAMILY_BYTES: u32 = 2;
@@ -52,9 +52,8 @@ pub fn unix_may_send(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let (socket, member) = (ctx.arg::<*const u8>(1), offset!(socket_sk));
-    // SAFETY: a trusted `struct socket *`; the verifier checks the member access at the constant offset.
-    let sk = unsafe { *socket.add(member).cast::<*mut c_void>() };
+    // SAFETY: a trusted `struct socket *`.
+    let sk = unsafe { member!(ctx.arg(1), socket_sk: *mut u8) }.cast::<c_void>();
     if sk.is_null() {
         return 0; // its owner is closing it
     }

@@ -107,7 +107,7 @@ impl Kernel {
             Level::Lsm => symbols::sequences(btf),
             Level::Compat => Default::default(),
         };
-        let object = symbols::with_cast(OBJECT, cast);
+        let object = symbols::linked(OBJECT, cast, &offsets)?;
         let object = &object.as_bytes()[..OBJECT.len()];
         if sequences != Sequences::default() {
             let mut ebpf = Self::object_with(object, pins, &offsets, sequences)?;

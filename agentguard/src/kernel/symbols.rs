@@ -1,8 +1,11 @@
-//! Addresses of the running kernel's data, and its functions that programs may call.
+//! Addresses of the running kernel's data, and what instructions say of its functions and structs.
 
-use agentguard_common::offsets::{CAST_CALL, Sequences};
+use agentguard_common::offsets::{CAST_CALL, Member, Offsets, Sequences, marked, with_offset};
+use anyhow::{Context as _, Result};
 use aya::Btf;
 use aya_obj::btf::BtfKind;
+
+use super::btf::OFFSET_COUNT;
 
 /// Upper half of an instruction: its constant.
 const CONSTANT: u64 = 0xffff_ffff << 32;
@@ -21,16 +24,27 @@ pub(super) fn sequences(btf: &Btf) -> (u32, Sequences) {
     (cast, Sequences { renames, mounts, kind: if cast == 0 { 0 } else { u64::from(kind) } })
 }
 
-/// The object with the calls of `bpf_rdonly_cast` going to the function with this BTF id. Of 0 the kernel says that it may
-/// only stand where no program comes.
-pub(super) fn with_cast(object: &[u8], id: u32) -> Vec<u64> {
+/// The object with its loads at the `offsets` of members, and the calls of `bpf_rdonly_cast` going to the function with this
+/// BTF id. Of 0 the kernel says that it may only stand where no program comes.
+///
+/// # Errors
+/// Names a member that is too far into its struct for a load.
+pub(super) fn linked(object: &[u8], cast: u32, offsets: &[u32; OFFSET_COUNT]) -> Result<Vec<u64>> {
     let words = object.chunks(8).map(|bytes| {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);
         u64::from_ne_bytes(word)
     });
-    let call = CAST_CALL & !CONSTANT | u64::from(id) << 32;
-    words.map(|word| if word == CAST_CALL { call } else { word }).collect()
+    let call = CAST_CALL & !CONSTANT | u64::from(cast) << 32;
+    words
+        .map(|word| match marked(word) {
+            Some(index) => with_offset(word, offsets[index]).with_context(|| {
+                let Member { strukt, path, .. } = &Offsets::MEMBERS[index];
+                format!("`{strukt}.{path}` is too far into its struct, at byte {}", offsets[index])
+            }),
+            None => Ok(if word == CAST_CALL { call } else { word }),
+        })
+        .collect()
 }
 
 /// The addresses of the kernel's own symbols with these names; 0 for none, a hidden one, or several.
@@ -52,7 +66,10 @@ fn addresses<const N: usize>(symbols: &str, names: [&str; N]) -> [u64; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::addresses;
+    use agentguard_common::offsets::mark;
+
+    use super::super::OBJECT;
+    use super::*;
 
     #[test]
     fn only_what_is_certain_counts() {
@@ -60,5 +77,34 @@ mod tests {
                        ffffffff81000008 d two\nffffffff81000010 d two\n";
         let none = addresses(symbols, ["hidden", "two", "missing"]);
         assert_eq!((addresses(symbols, ["one"]), none), ([0xffff_ffff_8100_0000], [0, 0, 0]));
+    }
+
+    #[test]
+    fn loads_get_the_offsets_of_members() {
+        let load = |offset: i32| 0x2179 | (offset as u64) << 16; // r1 = *(u64 *)(r2 + offset)
+        let object = [load(mark(1)), load(8), 0x2161 | 1 << 32].map(u64::to_ne_bytes).concat();
+        let mut offsets = [7; OFFSET_COUNT];
+        offsets[1] = 5784;
+        assert_eq!(linked(&object, 0, &offsets).expect("in reach"), [load(5784), load(8), 0x2161 | 1 << 32]);
+        offsets[1] = 0x7e00;
+        let error = linked(&object, 0, &offsets).expect_err("out of reach").to_string();
+        let Member { strukt, path, .. } = &Offsets::MEMBERS[1];
+        assert!(error.contains(&format!("`{strukt}.{path}`")), "{error}");
+    }
+
+    #[test]
+    fn nothing_but_code_looks_like_a_load_of_a_member() {
+        if OBJECT.is_empty() {
+            return; // built without the programs
+        }
+        let in_file = OBJECT.as_chunks::<8>().0.iter().filter(|w| marked(u64::from_ne_bytes(**w)).is_some());
+        let parsed = aya_obj::Object::parse(OBJECT).expect("an object");
+        let code = parsed.functions.values().flat_map(|function| &function.instructions);
+        let in_code = code.filter(|i| {
+            let word = u64::from(i.code) | u64::from(i.off as u16) << 16 | u64::from(i.imm as u32) << 32;
+            marked(word).is_some()
+        });
+        let (in_file, in_code) = (in_file.count(), in_code.count());
+        assert!(in_file == in_code && in_code > 0, "{in_file} in the file, {in_code} in code");
     }
 }

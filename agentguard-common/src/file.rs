@@ -140,8 +140,7 @@ pub struct Trial {
 /// The state after reading `byte` in `state`.
 #[inline(always)]
 pub fn step<W: Words + ?Sized>(words: &W, tables: FileTables, state: u32, byte: u8) -> u32 {
-    let class_word = words.word(tables.classes + (byte >> 2) as u32);
-    let class = (class_word >> ((byte & 3) as u32 * 8)) & 0xff;
+    let class = u32::from(words.byte(tables.classes, byte));
     let row = tables.states + state * STATE_WORDS;
     let entry = tables.comb + (words.word(row) + class) * COMB_WORDS;
     if words.word(entry) == state { words.word(entry + 1) } else { words.word(row + 1) }

@@ -83,7 +83,13 @@ impl Invocation {
     /// Why a task with `tag` may do nothing at all at time `now` (boot clock), if so.
     #[inline(always)]
     #[must_use]
-    pub const fn barred(&self, tag: Tag, now_ns: u64) -> Option<Reason> {
+    pub fn barred(&self, tag: Tag, now_ns: u64) -> Option<Reason> {
+        self.barred_by(tag, || now_ns)
+    }
+
+    /// The same by a clock, which is only asked where there is an end.
+    #[inline(always)]
+    pub fn barred_by(&self, tag: Tag, clock: impl FnOnce() -> u64) -> Option<Reason> {
         if self.generation != tag.generation {
             return Some(Reason::Stale);
         }
@@ -93,7 +99,8 @@ impl Invocation {
             state::EXPIRED => return Some(Reason::Expired),
             _ => return Some(Reason::Stale),
         }
-        if now_ns >= self.expires_ns { Some(Reason::Expired) } else { None }
+        let expires = self.expires_ns;
+        if expires != u64::MAX && clock() >= expires { Some(Reason::Expired) } else { None }
     }
 
     /// Whether the processes of `tag` are to be stopped rather than killed.
@@ -107,7 +114,7 @@ impl Invocation {
     /// itself: what it sent before may still be on its way, and nobody is left to send more.
     #[inline(always)]
     #[must_use]
-    pub const fn cuts(&self, tag: Tag, now_ns: u64) -> bool {
+    pub fn cuts(&self, tag: Tag, now_ns: u64) -> bool {
         let ended = self.generation == tag.generation && self.state == state::ENDED;
         !ended && self.barred(tag, now_ns).is_some()
     }
@@ -166,6 +173,13 @@ mod tests {
     fn an_active_slot_bars_nothing_until_it_expires() {
         assert_eq!(active().barred(TAG, 99), None);
         assert_eq!(active().barred(TAG, 100), Some(Reason::Expired));
+    }
+
+    #[test]
+    fn a_slot_without_an_end_asks_no_clock() {
+        let endless = Invocation { expires_ns: u64::MAX, ..active() };
+        assert_eq!(endless.barred_by(TAG, || panic!("asked")), None);
+        assert_eq!(active().barred_by(TAG, || 100), Some(Reason::Expired));
     }
 
     #[test]

@@ -28,6 +28,12 @@ pub trait Words {
     /// The word at `index`. Implementations must not fault on any index; out of range reads give some word,
     /// and the control plane only publishes tables whose indices are in range.
     fn word(&self, index: u32) -> u32;
+
+    /// Byte number `at` of the words from `index` on, each with its least significant byte first.
+    #[inline(always)]
+    fn byte(&self, index: u32, at: u8) -> u8 {
+        (self.word(index + u32::from(at >> 2)) >> (u32::from(at & 3) * 8)) as u8
+    }
 }
 
 impl Words for [u32] {

@@ -48,8 +48,8 @@ const CAST_PLACEHOLDER: u32 = 0x5ca5_7ca1;
 /// The first of the numbers that stand for members in loads.
 const FIRST_MARK: usize = 0x7e00;
 
-/// What a load has for its offset, as the object file holds it: it stands for entry `index` of [`Offsets::MEMBERS`], and the
-/// loader writes that member's offset. Nothing that programs load from reaches that far.
+/// What a load has for its offset, as the object file holds it: it stands for entry `index` of [`Offsets::MEMBERS`],
+/// and the loader writes that member's offset. Nothing that programs load from reaches that far.
 #[must_use]
 pub const fn mark(index: usize) -> i32 {
     assert!(Offsets::MEMBERS[index].required, "an instruction can't say that a member is absent");

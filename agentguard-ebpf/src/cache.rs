@@ -19,14 +19,15 @@ use core::ptr::null_mut;
 
 use agentguard_common::file::{self, Access};
 use agentguard_common::offsets::ABSENT;
-use agentguard_common::policy::FileTables;
+use agentguard_common::policy::flags::LOG_ALLOWED;
+use agentguard_common::policy::{FileTables, PolicyHeader};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_inode_storage_delete, bpf_inode_storage_get, bpf_jiffies64};
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use crate::maps::{Arena, DIRECTORY, sequences};
-use crate::subject::{Subject, current_task};
+use crate::subject::current_task;
 use crate::{atomic, kread, member, offset};
 
 /// Policies that a directory can be known under at a time; by their generation, so that finding one costs nothing.
@@ -193,21 +194,18 @@ fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> O
         if at != place.entry as u64 + room as u64 || len > SHORT_NAME {
             return None;
         }
-        let mut left = len;
-        let mut word = 0;
-        while word < SHORT_NAME as usize {
-            if left == 0 {
-                break;
+        let (mut index, mut bytes) = (0, 0);
+        while index < SHORT_NAME && index != len {
+            if index % 8 == 0 {
+                bytes = kread::member::<u64>(place.entry, room + index as usize);
             }
-            let mut bytes = kread::member::<u64>(place.entry, room + word);
-            let mut i = 0;
-            while i < 8 && left != 0 {
-                state = file::step(&arena, tables, state, bytes as u8);
-                bytes >>= 8;
-                left -= 1;
-                i += 1;
+            let before = state;
+            state = file::step(&arena, tables, before, bytes as u8);
+            if state == before && file::state_verdict(&arena, tables, state).is_final() {
+                break; // whatever else the name has in it
             }
-            word += 8;
+            bytes >>= 8;
+            index += 1;
         }
     }
     Some(state)
@@ -230,24 +228,23 @@ pub fn cache_trial(ctx: LsmContext) -> i32 {
 
 /// Whether the cache knows that `want` on the file at `place` is allowed, and nothing is to be recorded of that.
 #[inline(always)]
-pub(crate) fn allows(subject: &Subject, place: &Place, want: Access) -> bool {
-    // Where the addresses are not known the verifier drops all that follows.
-    if sequences().renames == 0 || subject.barred.is_some() || subject.records_allowed() {
+pub(crate) fn allows(policy: *const PolicyHeader, place: &Place, want: Access) -> bool {
+    // SAFETY: a live map value; a version is written before it is referred to, and then only made vacant.
+    let (flags, generation, tables) =
+        unsafe { ((*policy).flags, (*policy).generation, (*policy).file_tables()) };
+    if flags & LOG_ALLOWED != 0 {
         return false;
     }
-    let (Some(arena), Some((state, moment))) = (Arena::get(), place.known(subject.policy_generation()))
-    else {
-        return false;
-    };
-    let tables = subject.file_tables();
+    let Some(arena) = Arena::get() else { return false };
+    let Some((state, moment)) = place.known(generation) else { return false };
     let Some(state) = behind_name(place, arena, tables, state) else { return false };
     let allowed = file::decide(file::state_verdict(&arena, tables, state), want).is_allow();
     allowed && Moment::now() == Some(moment)
 }
 
-/// Notes the state behind the directory's path, which was read since `then`.
+/// Notes the state that this version of a policy has behind the directory's path, which was read since `then`.
 #[inline(always)]
-pub(crate) fn note(subject: &Subject, place: &Place, state: u32, then: Moment) {
+pub(crate) fn note(policy: u32, place: &Place, state: u32, then: Moment) {
     // SAFETY: a typed pointer.
     let flags = unsafe { member!(place.directory, dentry_flags: u32) };
     if flags & (DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE) != 0 || Moment::now() != Some(then) {
@@ -269,7 +266,6 @@ pub(crate) fn note(subject: &Subject, place: &Place, state: u32, then: Moment) {
         unsafe { bpf_inode_storage_delete(DIRECTORY.as_ptr(), inode) };
         return;
     }
-    let policy = subject.policy_generation();
     // SAFETY: a live map value. One writes at a time; who reads sees by the version that somebody does.
     unsafe {
         if atomic::exchange(&raw mut (*directory).writer, 1) != 0 {

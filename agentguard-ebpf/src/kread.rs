@@ -55,7 +55,8 @@ pub(crate) unsafe fn member<T: Copy>(object: *const u8, offset: usize) -> T {
 
 /// What a member can be read as.
 pub(crate) trait Member {
-    /// Reads the member whose [`mark`](agentguard_common::offsets::mark) this is. The object may be gone or null, as above.
+    /// Reads the member whose [`mark`](agentguard_common::offsets::mark) this is. The object may be gone or null, as
+    /// above.
     ///
     /// # Safety
     /// The verifier knows `object` as a typed pointer to a struct with a member of that size.

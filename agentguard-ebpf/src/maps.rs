@@ -154,6 +154,13 @@ pub(crate) fn sequences() -> Sequences {
     unsafe { core::ptr::read_volatile(&raw const SEQUENCES) }
 }
 
+/// Whether there are any, which is what the cache of directories needs: without them the verifier drops its code.
+#[inline(always)]
+pub(crate) fn has_sequences() -> bool {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const SEQUENCES.renames) != 0 }
+}
+
 /// Which set of programs this is. A build that takes over from another gets the next number.
 #[unsafe(no_mangle)]
 static EPOCH: u32 = 0;
@@ -221,6 +228,13 @@ impl Words for Arena {
         let index = masked::<{ ARENA_WORDS as i32 - 1 }>(u64::from(index));
         // SAFETY: the masked index is inside the map value, which the verifier checks too.
         unsafe { core::ptr::read_volatile(self.0.add(index as usize)) }
+    }
+
+    #[inline(always)]
+    fn byte(&self, index: u32, at: u8) -> u8 {
+        let at = masked::<{ ARENA_WORDS as i32 * 4 - 1 }>((u64::from(index) << 2) + u64::from(at));
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(self.0.cast::<u8>().add(at as usize)) }
     }
 }
 

@@ -14,10 +14,10 @@ use agentguard_common::offsets::ABSENT;
 
 use crate::cache::{self, Moment, Place};
 use crate::emit::{self, EACCES, EXDEV};
-use crate::maps::{Scratch, UNKNOWN};
+use crate::maps::{Scratch, UNKNOWN, has_sequences};
 use crate::path::{self, Buffer, Object, Resolved};
 use crate::scan;
-use crate::subject::{Subject, acts_for_kernel, current_tagged};
+use crate::subject::{Subject, acts_for_kernel, current_tagged, policy_in_force};
 use crate::{kread, member, offset};
 
 pub(super) const FMODE_READ: u32 = 1;
@@ -29,17 +29,17 @@ const FMODE_EXEC: u32 = 0x20;
 const O_TRUNC: u32 = 0o1000;
 const S_IFMT: u16 = 0o170_000;
 
+const _: () =
+    assert!(FMODE_READ == Access::READ.0 as u32 && FMODE_WRITE == Access::WRITE.0 as u32, "see `wanted`");
+
 /// The modes that an open asks for.
 #[inline(always)]
 fn wanted(mode: u32, flags: u32) -> Access {
     if flags & FMODE_EXEC != 0 {
         return Access::EXEC;
     }
-    let mut want = Access::NONE;
-    if mode & FMODE_READ != 0 {
-        want = want.union(Access::READ);
-    }
-    if mode & FMODE_WRITE != 0 || flags & O_TRUNC != 0 {
+    let mut want = Access((mode & (FMODE_READ | FMODE_WRITE)) as u16); // the same bits
+    if flags & O_TRUNC != 0 {
         want = want.union(Access::WRITE);
     }
     if mode & FMODE_CREATED != 0 {
@@ -72,9 +72,10 @@ pub struct Question {
     widens: u32,
     /// How often the process was refused it before, this time included, where that is counted; else 0.
     times: u32,
-    /// Answered: whether the object's path is the same for all tasks of the mount namespace.
-    shared: u32,
-    /// Answered: the state of the DFA behind the last slash of the object's path, or [`UNKNOWN`].
+    /// Answered: which version of the policy answered.
+    generation: u32,
+    /// Answered: the state of its DFA behind the last slash of the object's path, if that is the same for all tasks of
+    /// the mount namespace, or [`UNKNOWN`].
     parent_state: u32,
 }
 
@@ -132,22 +133,24 @@ impl Question {
     #[inline(always)]
     const fn new(action: Action, object: Object, want: Access, widens: bool) -> Self {
         let (action, want, widens) = (action as u32, want.0 as u32, widens as u32);
-        Self { object, action, want, widens, times: 0, shared: 0, parent_state: UNKNOWN }
+        Self { object, action, want, widens, times: 0, generation: 0, parent_state: UNKNOWN }
     }
 
     /// Takes over what was learnt on the way to the answer.
     #[inline(always)]
-    fn learn(&mut self, buffer: &Buffer) {
+    fn learn(&mut self, subject: &Subject, buffer: &Buffer) {
+        self.generation = subject.policy_generation();
         // SAFETY: a live map value, claimed for this decision.
         unsafe {
-            self.parent_state = (*buffer.scratch()).parent_state;
-            self.shared = (*buffer.scratch()).shared;
+            if (*buffer.scratch()).shared != 0 {
+                self.parent_state = (*buffer.scratch()).parent_state;
+            }
         }
     }
 }
 
-/// Decides `want` of the current task on an open file: by what is known of its directory, or the long way, after which it is
-/// known.
+/// Decides `want` of the current task on an open file: by what is known of its directory, or the long way, after which
+/// it is known.
 ///
 /// # Safety
 /// The verifier knows `file` as a pointer to an open file, and the task as the current one.
@@ -158,16 +161,16 @@ pub(super) unsafe fn check_open(
     file: *const u8,
     want: Access,
 ) -> i32 {
-    let subject = Subject::of(tag);
+    let policy = if has_sequences() { policy_in_force(tag) } else { None };
     // SAFETY: by contract.
-    let place = if want.contains(Access::EXEC) && unsafe { unlinked(file) } {
+    let place = if policy.is_none() || want.contains(Access::EXEC) && unsafe { unlinked(file) } {
         None
     } else {
         // SAFETY: by contract.
         unsafe { Place::of(file, task) }
     };
-    if let Some(place) = &place
-        && cache::allows(&subject, place, want)
+    if let (Some(policy), Some(place)) = (policy, &place)
+        && cache::allows(policy, place, want)
     {
         return 0;
     }
@@ -179,10 +182,9 @@ pub(super) unsafe fn check_open(
     let mut question = Question::new(action, object, want, false);
     let stops = decide_file(&raw mut question) != 0;
     if let (Some(place), Some(then)) = (&place, then)
-        && question.shared != 0
         && question.parent_state != UNKNOWN
     {
-        cache::note(&subject, place, question.parent_state, then);
+        cache::note(question.generation, place, question.parent_state, then);
     }
     emit::outcome(stops, EACCES)
 }
@@ -229,7 +231,7 @@ fn decide(subject: &Subject, question: &mut Question, buffer: &Buffer) -> bool {
         Resolved::At(position) if executes && deleted(question.object.dentry as usize) => unnamed(position),
         Resolved::At(position) => {
             let answer = scan::decide(subject, buffer, position, want);
-            question.learn(buffer);
+            question.learn(subject, buffer);
             (position, answer)
         }
         Resolved::Anonymous => unnamed(MAX_PATH as u32),

@@ -24,8 +24,8 @@ pub(super) fn sequences(btf: &Btf) -> (u32, Sequences) {
     (cast, Sequences { renames, mounts, kind: if cast == 0 { 0 } else { u64::from(kind) } })
 }
 
-/// The object with its loads at the `offsets` of members, and the calls of `bpf_rdonly_cast` going to the function with this
-/// BTF id. Of 0 the kernel says that it may only stand where no program comes.
+/// The object with its loads at the `offsets` of members, and the calls of `bpf_rdonly_cast` going to the function with
+/// this BTF id. Of 0 the kernel says that it may only stand where no program comes.
 ///
 /// # Errors
 /// Names a member that is too far into its struct for a load.

@@ -192,8 +192,10 @@ pub fn enrich<'a>(raw: &'a Raw<'_>, chain: &Chain, exes: &'a mut Exes) -> What<'
         what.reason = reason.map_or("unknown", Reason::name).into();
     }
     let access = Access(header.access);
-    let named = Access::NAMED.iter().filter(|(_, a)| access.contains(*a));
-    what.access.extend(named.map(|(name, _)| Cow::from(*name)));
+    if access != Access::NONE {
+        let named = Access::NAMED.iter().filter(|(_, a)| access.contains(*a));
+        what.access = named.map(|(name, _)| (*name).into()).collect();
+    }
     what.errno = errno_name(header.errno);
     if matches!(reason, Some(Reason::Rule | Reason::NoRule | Reason::Landlock)) {
         what.rule = action.and_then(|a| deciding_rule(chain, raw, &path, a));

@@ -114,9 +114,9 @@ static const struct test {
 	{ "open2", open2, 5, 400, 0 },
 	{ "open6", open6, 5, 400, 0 },
 	{ "open12", open12, 5, 400, 0 },
-	{ "connect-closed", connect_closed, 5, 60, 0 },
-	{ "connect-accept", connect_accept, 5, 40, 0 },
-	{ "fork-exec", fork_exec, 5, 12, 0 },
+	{ "connect-closed", connect_closed, 5, 240, 0 },
+	{ "connect-accept", connect_accept, 5, 160, 0 },
+	{ "fork-exec", fork_exec, 5, 48, 0 },
 	{ "open-denied", open_denied, 5, 60, 1 },
 	{ "connect-denied", connect_denied, 5, 60, 1 },
 };

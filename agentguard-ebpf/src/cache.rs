@@ -250,6 +250,9 @@ pub(crate) fn note(policy: u32, place: &Place, state: u32, then: Moment) {
     if flags & (DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE) != 0 || Moment::now() != Some(then) {
         return;
     }
+    if policy == 0 {
+        return; // vacated since it answered
+    }
     let inode = place.inode.cast_mut().cast::<c_void>();
     // SAFETY: an inode that the kernel frees only after a grace period; whether it is in use is asked below.
     let directory = unsafe {

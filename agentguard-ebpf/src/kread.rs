@@ -43,20 +43,22 @@ pub(crate) fn word(address: usize) -> usize {
     value(address)
 }
 
-/// Reads a member of a kernel object. The object may be gone or null: a read that faults gives 0.
+/// Reads a member of a kernel object. Where the verifier does not trust the pointer, as one that was read from another object,
+/// the object may be gone or null: the read gives 0. A pointer that it trusts, as the arguments of hooks, must not be null: the
+/// kernel does not survive it.
 ///
 /// # Safety
 /// The verifier knows `object` as a typed pointer, and `offset` as the constant offset of a member of that size.
 #[inline(always)]
 pub(crate) unsafe fn member<T: Copy>(object: *const u8, offset: usize) -> T {
-    // SAFETY: by contract; the verifier checks it, and the kernel handles faults. Volatile, since others write.
+    // SAFETY: by contract; the verifier checks it. Volatile, since others write.
     unsafe { core::ptr::read_volatile(object.add(offset).cast::<T>()) }
 }
 
 /// What a member can be read as.
 pub(crate) trait Member {
-    /// Reads the member whose [`mark`](agentguard_common::offsets::mark) this is. The object may be gone or null, as
-    /// above.
+    /// Reads the member whose [`mark`](agentguard_common::offsets::mark) this is; of objects that are gone or null see
+    /// [`member`].
     ///
     /// # Safety
     /// The verifier knows `object` as a typed pointer to a struct with a member of that size.

@@ -152,7 +152,7 @@ pub(crate) fn tag_of_leader(task: *mut task_struct) -> Option<Tag> {
 }
 
 /// The policy of a task with `tag`, if the task may do what that allows: what [`Subject::of`] mostly finds, in fewer
-/// steps.
+/// steps. Whatever bars a task there must bar it here.
 #[inline(always)]
 pub(crate) fn policy_in_force(tag: Tag) -> Option<*const PolicyHeader> {
     let invocation = INVOCATIONS.get_ptr(tag.slot)?;

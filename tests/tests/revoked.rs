@@ -23,8 +23,8 @@ fn policy(site: &Site, mode: &str) -> Policy {
     site.policy(mode, &files, &rest)
 }
 
-/// Opens everything there is, uses it, waits until it can't read a file any more, and tries to use the rest again. What
-/// came of that it writes to memory that it mapped before: it has no other way left.
+/// Opens everything there is, uses it, waits until it can't read a file any more, and tries to use the rest again, and to
+/// make sockets. What came of that it writes to memory that it mapped before: it has no other way left.
 const USER: &str = r"
 import errno, fcntl, mmap, os, socket, sys, time
 work, port = sys.argv[1], int(sys.argv[2])
@@ -70,6 +70,10 @@ uses = {
     'tcp-option': lambda: tcp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
     'udp-send': lambda: udp.send(b'x'),
     'udp-send-to': lambda: udp.sendto(b'x', ('127.0.0.1', 9)),
+    'new-tcp': lambda: socket.socket(socket.AF_INET),
+    'new-unix': lambda: socket.socket(socket.AF_UNIX),
+    'new-pair': lambda: socket.socketpair(),
+    'new-netlink': lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0),
 }
 def outcome(use):
     try:
@@ -144,6 +148,12 @@ fn refused_once(mode: &str, options: &[&str], reason: &str, end: impl FnOnce(&Si
         let event = event.unwrap_or_else(|| panic!("no record of {access} of {object}: {events:#?}"));
         assert_eq!((event.text("/decision"), event.text("/reason")), ("deny", reason), "{event}");
         assert!(event.number("/detail/times").is_some(), "{event}");
+    }
+    for family in [libc::AF_INET, libc::AF_UNIX, libc::AF_NETLINK] {
+        let made = |e: &&Event| e.text("/object").starts_with(&format!("family {family} "));
+        let event = events.iter().filter(|e| e.text("/action") == "socket").find(made);
+        let event = event.unwrap_or_else(|| panic!("no record of a socket of family {family}: {events:#?}"));
+        assert_eq!((event.text("/decision"), event.text("/reason")), ("deny", reason), "{event}");
     }
 }
 

@@ -13,31 +13,26 @@ use super::open::{noticed, refuse_socket};
 use super::routes::decide_controls;
 use crate::emit::{self, EPERM};
 use crate::maps::count;
-use crate::subject::Subject;
+use crate::subject::{Subject, current_tag};
 use crate::{kread, member, offset};
 
 const AF_NETLINK: u16 = 16;
 
-/// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made, nor is any for a task that may do
-/// nothing.
+/// Level `lsm`: a new socket gets its owner. A socket that cannot be owned is not made.
 #[lsm(hook = "socket_post_create")]
 pub fn socket_post_create(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(5);
     if earlier != 0 {
         return earlier;
     }
-    let Some(subject) = Subject::current() else { return 0 };
-    let (family, kind, kernel): (i32, i32, i32) = (ctx.arg(1), ctx.arg(2), ctx.arg(4));
-    if subject.barred.is_some() && kernel == 0 {
-        return emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM);
-    }
+    let Some(tag) = current_tag() else { return 0 };
     // SAFETY: a trusted `struct socket *`.
     let sk = unsafe { member!(ctx.arg(0), socket_sk: *mut u8) };
     if sk.is_null() {
         return 0; // nothing to send with
     }
     // SAFETY: a trusted `struct sock *`, checked for null.
-    emit::outcome(!unsafe { own(sk.cast(), subject.tag) }, EPERM)
+    emit::outcome(!unsafe { own(sk.cast(), tag) }, EPERM)
 }
 
 /// The front of `sockaddr_in` and `sockaddr_in6`, in network order.
@@ -186,29 +181,29 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     lsm_address(&subject, NetOp::Connect, sock, name, len)
 }
 
-/// Families and types: inet and Unix streams and datagrams, and routing netlink (which libc's resolver needs). These go on
-/// to socket_post_create without a question about the task, all else is refused before the kernel does anything for it.
+/// Families and types: inet and Unix streams and datagrams, and routing netlink (which libc's resolver needs).
 #[lsm(hook = "socket_create")]
 pub fn socket_create(ctx: LsmContext) -> i32 {
     let earlier: i32 = ctx.arg(4);
     if earlier != 0 {
         return earlier;
     }
+    let kernel: i32 = ctx.arg(3);
+    if kernel != 0 {
+        return 0;
+    }
+    let Some(subject) = Subject::current() else { return 0 };
     let family: i32 = ctx.arg(0);
     let kind: i32 = ctx.arg(1);
     let proto: i32 = ctx.arg(2);
-    let kernel: i32 = ctx.arg(3);
     let expressible = match family {
         1 => true,
         2 | 10 => expressible(kind as u32, proto as u32),
         16 => proto == 0, // NETLINK_ROUTE
         _ => false,
     };
-    if expressible || kernel != 0 {
-        return 0;
-    }
-    let Some(subject) = Subject::current() else { return 0 };
-    if subject.may(RAW_SOCKET) {
+    let raw = subject.may(RAW_SOCKET);
+    if (expressible || raw) && subject.barred.is_none() {
         return 0;
     }
     emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM)

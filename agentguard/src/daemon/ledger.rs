@@ -16,6 +16,7 @@ use agentguard_common::event::Action;
 use agentguard_common::invocation::Tag;
 use anyhow::{Context as _, Result};
 use rustc_hash::FxHashMap;
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -149,6 +150,13 @@ impl Ledger {
     }
 }
 
+/// What of a line of the log says that an event of the kernel's is there.
+#[derive(Deserialize)]
+struct Numbered {
+    invocation: Uuid,
+    seq: u64,
+}
+
 /// An event of an invocation that the daemon does not know: it is recorded all the same.
 fn stray<'a>(raw: &Raw<'a>) -> Record<'a> {
     let header = &raw.header;
@@ -261,10 +269,8 @@ impl Daemon {
         }
         file.seek(SeekFrom::Start(position))?;
         for line in BufReader::new(file).split(b'\n') {
-            let Ok(record) = serde_json::from_slice::<Record<'_>>(&line?) else { continue }; // not one of ours
-            if let (Some(seq), Ok(id)) = (record.when.seq, record.whose.invocation.parse()) {
-                seen.entry(id).or_default().add(seq);
-            }
+            let Ok(of) = serde_json::from_slice::<Numbered>(&line?) else { continue }; // not one of ours
+            seen.entry(of.invocation).or_default().add(of.seq);
         }
         Ok(seen)
     }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Result;
 
-use super::record::{Process, Rendered, What, When};
+use super::record::{Detail, Process, Rendered, What, When};
 
 /// What stands before a value: the comma, and its name.
 macro_rules! name {
@@ -40,53 +40,57 @@ fn text(line: &mut Vec<u8>, before: &str, value: &str) -> Result<()> {
 
 /// Adds a record's line. What it has added so far stays where it fails.
 pub(super) fn add(line: &mut Vec<u8>, when: &When, whose: &Rendered, what: &What<'_>) -> Result<()> {
-    text(line, "{\"time\":", &when.time)?;
-    number(line, name!("boot_ns"), when.boot_ns);
-    if let Some(seq) = when.seq {
-        number(line, name!("seq"), seq);
+    // Every field by name, so that the compiler misses a new one.
+    let When { time, boot_ns, seq } = when;
+    let What { action, object, access, decision, reason, rule, errno, process, detail } = what;
+    text(line, "{\"time\":", time)?;
+    number(line, name!("boot_ns"), *boot_ns);
+    if let Some(seq) = seq {
+        number(line, name!("seq"), *seq);
     }
     line.extend_from_slice(&whose.0);
-    text(line, name!("action"), &what.action)?;
-    if !what.object.is_empty() {
-        text(line, name!("object"), &what.object)?;
+    text(line, name!("action"), action)?;
+    if !object.is_empty() {
+        text(line, name!("object"), object)?;
     }
-    if !what.access.is_empty() {
-        other(line, name!("access"), &what.access)?;
+    if !access.is_empty() {
+        other(line, name!("access"), access)?;
     }
-    text(line, name!("decision"), &what.decision)?;
-    text(line, name!("reason"), &what.reason)?;
-    if let Some(rule) = &what.rule {
+    text(line, name!("decision"), decision)?;
+    text(line, name!("reason"), reason)?;
+    if let Some(rule) = rule {
         other(line, name!("rule"), rule)?;
     }
-    if let Some(errno) = &what.errno {
+    if let Some(errno) = errno {
         text(line, name!("errno"), errno)?;
     }
-    if let Some(process) = &what.process {
+    if let Some(process) = process {
         add_process(line, process)?;
     }
-    add_detail(line, what)?;
+    add_detail(line, detail)?;
     line.extend_from_slice(b"}\n");
     Ok(())
 }
 
 fn add_process(line: &mut Vec<u8>, process: &Process<'_>) -> Result<()> {
-    number(line, ",\"process\":{\"pid\":", process.pid);
-    number(line, name!("tid"), process.tid);
-    number(line, name!("ppid"), process.ppid);
-    if let Some(exe) = &process.exe {
+    let Process { pid, tid, ppid, exe, comm, uid, gid, cgroup } = process;
+    number(line, ",\"process\":{\"pid\":", *pid);
+    number(line, name!("tid"), *tid);
+    number(line, name!("ppid"), *ppid);
+    if let Some(exe) = exe {
         text(line, name!("exe"), exe)?;
     }
-    text(line, name!("comm"), &process.comm)?;
-    number(line, name!("uid"), process.uid);
-    number(line, name!("gid"), process.gid);
-    number(line, name!("cgroup"), process.cgroup);
+    text(line, name!("comm"), comm)?;
+    number(line, name!("uid"), *uid);
+    number(line, name!("gid"), *gid);
+    number(line, name!("cgroup"), *cgroup);
     line.push(b'}');
     Ok(())
 }
 
-fn add_detail(line: &mut Vec<u8>, what: &What<'_>) -> Result<()> {
+fn add_detail(line: &mut Vec<u8>, detail: &Detail<'_>) -> Result<()> {
     let mut before = ",\"detail\":{";
-    for (name, value) in &what.detail.0 {
+    for (name, value) in &detail.0 {
         text(line, before, name)?;
         match value.as_u64() {
             Some(value) => number(line, ":", value),
@@ -94,7 +98,7 @@ fn add_detail(line: &mut Vec<u8>, what: &What<'_>) -> Result<()> {
         }
         before = ",";
     }
-    if !what.detail.0.is_empty() {
+    if !detail.is_empty() {
         line.push(b'}');
     }
     Ok(())

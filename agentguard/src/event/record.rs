@@ -218,8 +218,8 @@ impl Record<'_> {
 #[must_use]
 pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     let plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && bytes.iter().all(plain)
+    if bytes.iter().all(plain)
+        && let Ok(text) = std::str::from_utf8(bytes)
     {
         return Cow::Borrowed(text);
     }
@@ -254,33 +254,41 @@ mod tests {
 
     #[test]
     fn a_line_has_all_parts_in_order_and_can_be_read() {
+        let rule = Rule {
+            text: "deny [read] /x".into(),
+            document: Some("p.yaml".into()),
+            line: Some(3),
+            ..Rule::default()
+        };
+        let process =
+            Process { pid: 2, tid: 3, exe: Some("/bin/sh".into()), comm: "sh".into(), ..Process::default() };
         let mut record = Record {
             when: When { time: "2026-11-28T00:00:00.000000Z".into(), boot_ns: 5, seq: Some(7) },
             whose: Whose { invocation: "id".into(), agent: "a \"b\"".into(), ..Whose::default() },
-            what: What { action: "fork".into(), decision: "allow".into(), ..What::default() },
+            what: What {
+                action: "open".into(),
+                object: "/x\\\u{1}".into(),
+                access: vec!["read".into(), "write".into()],
+                decision: "deny".into(),
+                reason: "rule".into(),
+                rule: Some(rule),
+                errno: Some("EACCES".into()),
+                process: Some(process),
+                detail: Detail::default(),
+            },
         };
         record.what.detail.insert("child_pid", json!(3));
         record.what.detail.insert("a", json!(["b"]));
-        record.what.process = Some(Process { pid: 2, comm: "sh".into(), ..Process::default() });
+        let line = r#"{"time":"2026-11-28T00:00:00.000000Z","boot_ns":5,"seq":7,"#.to_owned()
+            + r#""invocation":"id","agent":"a \"b\"","principal":"","policy":"","policy_digest":"","level":"","#
+            + r#""degraded":false,"action":"open","object":"/x\\\u0001","access":["read","write"],"#
+            + r#""decision":"deny","reason":"rule","rule":{"text":"deny [read] /x","document":"p.yaml","line":3},"#
+            + r#""errno":"EACCES","process":{"pid":2,"tid":3,"ppid":0,"exe":"/bin/sh","comm":"sh","uid":0,"gid":0,"#
+            + r#""cgroup":0},"detail":{"child_pid":3,"a":["b"]}}"#;
         let mut lines = b"{}\n".to_vec();
         record.add_line(&mut lines).expect("JSON");
-        let text = String::from_utf8(lines).expect("UTF-8");
-        assert_eq!(
-            text,
-            "{}\n{\"time\":\"2026-11-28T00:00:00.000000Z\",\"boot_ns\":5,\"seq\":7,\"invocation\":\"id\",\
-             \"agent\":\"a \\\"b\\\"\",\"principal\":\"\",\"policy\":\"\",\"policy_digest\":\"\",\"level\":\"\",\
-             \"degraded\":false,\"action\":\"fork\",\"decision\":\"allow\",\"reason\":\"\",\"process\":{\"pid\":2,\
-             \"tid\":0,\"ppid\":0,\"comm\":\"sh\",\"uid\":0,\"gid\":0,\"cgroup\":0},\"detail\":{\"child_pid\":3,\"a\":[\"b\"]}}\n"
-        );
-        let line = text.lines().nth(1).expect("a line");
-        let read: Record<'_> = serde_json::from_str(line).expect("a record");
-        assert_eq!(
-            (read.when.seq, read.whose.agent.as_str(), &*read.what.action),
-            (Some(7), "a \"b\"", "fork")
-        );
-        assert_eq!(read.what.detail.get("child_pid"), Some(&json!(3)));
-        let mut again = b"{}\n".to_vec();
-        read.add_line(&mut again).expect("JSON");
-        assert_eq!(again, text.as_bytes());
+        assert_eq!(String::from_utf8(lines).expect("UTF-8"), format!("{{}}\n{line}\n"));
+        let read: Record<'_> = serde_json::from_str(&line).expect("a record");
+        assert_eq!(format!("{read:?}"), format!("{record:?}"));
     }
 }

@@ -5,7 +5,8 @@
 //! under is unchanged: the policy's version, the mount and the mount namespace, the directory's entry and its parent's, and
 //! the kernel's own sequence locks of renames and mounts. Those are the ones by which the kernel itself builds paths: every
 //! move of an entry and every change of the mount tree makes them odd before it takes place and even again after. They
-//! are looked at last, so whatever was read on the way is of one moment. Nothing is noted of a directory
+//! are looked at last, so whatever was read since a note was found, or a walk began, is of one moment; the directory of the
+//! entry was read before that, so it is read again. Nothing is noted of a directory
 //!
 //! - whose path was read while a sequence was odd or changed,
 //! - whose path is not the same for all tasks of the namespace (`/proc/self`),
@@ -101,12 +102,13 @@ pub(crate) struct Place {
     entry: *const u8,
     directory: *const u8,
     inode: *const u8,
-    mnt: u64,
+    mnt: *const u8,
     mount_ns: u64,
 }
 
 impl Place {
-    /// Of a `struct file *`, as `task` sees it, if the last component of its path is its entry's name.
+    /// Of a `struct file *`, as `task` sees it, unless it is the root of a file system. The last component of its path is its
+    /// entry's name, but for the root of a mount: see [`note`].
     ///
     /// # Safety
     /// The verifier knows `file` as a pointer to an open file, and `task` as the current one.
@@ -117,8 +119,7 @@ impl Place {
             let entry = member!(file, file_dentry: *const u8);
             let mnt = member!(file, file_mnt: *const u8);
             let directory = member!(entry, dentry_parent: *const u8);
-            let root = member!(mnt, vfsmount_root: *const u8);
-            if entry == root || entry == directory {
+            if entry == directory {
                 return None;
             }
             let inode = member!(directory, dentry_inode: *const u8);
@@ -127,7 +128,7 @@ impl Place {
             if inode.is_null() || mount_ns == 0 {
                 return None;
             }
-            Some(Self { entry, directory, inode, mnt: mnt as u64, mount_ns })
+            Some(Self { entry, directory, inode, mnt, mount_ns })
         }
     }
 
@@ -137,6 +138,13 @@ impl Place {
         // SAFETY: an inode that the kernel frees only after a grace period; no flags, so nothing is made.
         unsafe { bpf_inode_storage_get(DIRECTORY.as_ptr(), self.inode.cast_mut().cast(), null_mut(), 0) }
             .cast()
+    }
+
+    /// Whether the entry is in the directory, as it was when that was looked up. To be asked before the sequences are.
+    #[inline(always)]
+    fn holds(&self) -> bool {
+        // SAFETY: a typed pointer.
+        unsafe { member!(self.entry, dentry_parent: *const u8) == self.directory }
     }
 
     /// Address of the directory's parent entry.
@@ -162,7 +170,7 @@ impl Place {
             // One after the other: the verifier knows no arithmetic on pointers but comparisons.
             if version & 1 != 0
                 || read(&raw const (*note).policy) != policy
-                || wide(&raw const (*note).mnt) != self.mnt
+                || wide(&raw const (*note).mnt) != self.mnt as u64
                 || wide(&raw const (*note).mount_ns) != self.mount_ns
                 || wide(&raw const (*note).entry) != self.directory as u64
                 || wide(&raw const (*note).parent) != self.parent()
@@ -239,14 +247,24 @@ pub(crate) fn allows(policy: *const PolicyHeader, place: &Place, want: Access) -
     let Some((state, moment)) = place.known(generation) else { return false };
     let Some(state) = behind_name(place, arena, tables, state) else { return false };
     let allowed = file::decide(file::state_verdict(&arena, tables, state), want).is_allow();
-    allowed && Moment::now() == Some(moment)
+    allowed && place.holds() && Moment::now() == Some(moment)
 }
 
 /// Notes the state that this version of a policy has behind the directory's path, which was read since `then`.
+///
+/// Nothing of the directory in which a mount's root is on its own file system, which is not the one that it is seen in. So a
+/// note of a directory and a mount says that the directory is inside the mount, and who finds one need not ask whether the
+/// file is the mount's root: the directory of that is outside.
 #[inline(always)]
 pub(crate) fn note(policy: u32, place: &Place, state: u32, then: Moment) {
-    // SAFETY: a typed pointer.
-    let flags = unsafe { member!(place.directory, dentry_flags: u32) };
+    // SAFETY: typed pointers.
+    let (flags, root) = unsafe {
+        (member!(place.directory, dentry_flags: u32), member!(place.mnt, vfsmount_root: *const u8))
+    };
+    // It may have moved between when its directory was looked up and `then`: whose state is this?
+    if place.entry == root || !place.holds() {
+        return;
+    }
     if flags & (DCACHE_OP_REVALIDATE | DCACHE_OP_WEAK_REVALIDATE) != 0 || Moment::now() != Some(then) {
         return;
     }
@@ -282,7 +300,7 @@ pub(crate) fn note(policy: u32, place: &Place, state: u32, then: Moment) {
         core::ptr::write_volatile(&raw mut (*note).renames, then.renames);
         core::ptr::write_volatile(&raw mut (*note).mounts, then.mounts);
         core::ptr::write_volatile(&raw mut (*note).ticks, bpf_jiffies64());
-        core::ptr::write_volatile(&raw mut (*note).mnt, place.mnt);
+        core::ptr::write_volatile(&raw mut (*note).mnt, place.mnt as u64);
         core::ptr::write_volatile(&raw mut (*note).mount_ns, place.mount_ns);
         core::ptr::write_volatile(&raw mut (*note).entry, place.directory as u64);
         core::ptr::write_volatile(&raw mut (*note).parent, place.parent());

@@ -166,7 +166,18 @@ fn port_list<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, address: Addre
 /// Decides a network request.
 #[inline(always)]
 pub fn decide<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, facts: &NetFacts) -> Verdict {
-    let list = port_list(words, policy, facts.address);
+    decide_key(words, policy, facts.address, port_key(facts.op, facts.protocol, facts.port))
+}
+
+/// Decides a network request of which all but the address is in a [`port_key`].
+#[inline(always)]
+pub fn decide_key<W: Words + ?Sized>(
+    words: &W,
+    policy: &PolicyHeader,
+    address: Address,
+    key: u32,
+) -> Verdict {
+    let list = port_list(words, policy, address);
     if list == 0 {
         return Verdict::deny(Reason::NoRule);
     }
@@ -174,7 +185,6 @@ pub fn decide<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, facts: &NetFa
     if len == 0 {
         return Verdict::deny(Reason::NoRule);
     }
-    let key = port_key(facts.op, facts.protocol, facts.port);
     let i = search(len, |i| is_below([key], [words.word(list + 1 + i * PORT_WORDS)]));
     match words.word(list + 2 + i * PORT_WORDS) {
         v if v == PortVerdict::Allow as u32 => Verdict::new(Decision::Allow, Reason::Rule),

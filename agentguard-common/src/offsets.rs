@@ -14,9 +14,9 @@ macro_rules! offsets {
         impl Offsets {
             /// All zero: what the object file holds before the loader fills it in.
             pub const ZERO: Self = Self { $($name: 0,)* };
-            /// Struct, member path (dots descend), and whether the member is required; in field order.
+            /// Struct, member path (dots descend), and whether every kernel must have the member; in field order.
             pub const MEMBERS: &'static [Member] = &[$(Member {
-                name: stringify!($name), strukt: $strukt, path: $path, required: offsets!(@$kind),
+                name: stringify!($name), strukt: $strukt, path: $path, presence: offsets!(@$kind),
             },)*];
 
             /// Builds the struct from one offset per entry of [`Self::MEMBERS`].
@@ -27,8 +27,20 @@ macro_rules! offsets {
             }
         }
     };
-    (@required) => { true };
-    (@optional) => { false };
+    (@required) => { Presence::Required };
+    (@optional) => { Presence::Optional };
+    (@typed) => { Presence::Typed };
+}
+
+/// Whether a kernel has a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Every kernel must.
+    Required,
+    /// Where it has not, the offset is [`ABSENT`].
+    Optional,
+    /// The same, and [`Types`] says whether it has all of these.
+    Typed,
 }
 
 /// One kernel struct member; or, of a function, a parameter, whose "offset" is its index.
@@ -37,7 +49,7 @@ pub struct Member {
     pub name: &'static str,
     pub strukt: &'static str,
     pub path: &'static str,
-    pub required: bool,
+    pub presence: Presence,
 }
 
 /// The instruction that calls `bpf_rdonly_cast`, as the object file holds it: aya knows no functions of the kernel, so the
@@ -50,9 +62,12 @@ const FIRST_MARK: usize = 0x7e00;
 
 /// What a load has for its offset, as the object file holds it: it stands for entry `index` of [`Offsets::MEMBERS`],
 /// and the loader writes that member's offset. Nothing that programs load from reaches that far.
+///
+/// An instruction can't say that a member is absent. Of a [`Presence::Typed`] one the program asks [`Types`] before.
 #[must_use]
 pub const fn mark(index: usize) -> i32 {
-    assert!(Offsets::MEMBERS[index].required, "an instruction can't say that a member is absent");
+    let Member { presence, .. } = &Offsets::MEMBERS[index];
+    assert!(!matches!(presence, Presence::Optional), "an instruction can't say that a member is absent");
     assert!(FIRST_MARK + index <= i16::MAX as usize);
     (FIRST_MARK + index) as i32
 }
@@ -83,6 +98,18 @@ pub struct Sequences {
     /// BTF id of `struct seqcount`, which both begin with; 0 where the kernel has no `bpf_rdonly_cast`, which makes reading
     /// them a load instead of a helper call.
     pub kind: u64,
+}
+
+/// BTF ids of structs by which programs read what only the kernel's helpers have pointers to; 0 where the kernel has no
+/// `bpf_rdonly_cast`, or not all of what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Types {
+    /// `struct timespec64`, which begins with a number of 64 bits: what is read by it is a number to the verifier, and no
+    /// pointer.
+    pub word: u64,
+    /// `struct bpf_local_storage`, where the kernel keeps what programs store with a task.
+    pub storage: u64,
 }
 
 offsets! {
@@ -120,7 +147,6 @@ offsets! {
     mount_next = "mount"."mnt_next_for_sb" optional;
     inode_mode = "inode"."i_mode" required;
     inode_nlink = "inode"."i_nlink" required;
-    inode_sb = "inode"."i_sb" required;
     task_pid = "task_struct"."pid" required;
     task_tgid = "task_struct"."tgid" required;
     task_real_parent = "task_struct"."real_parent" required;
@@ -159,7 +185,6 @@ offsets! {
     socket_type = "socket"."type" required;
     sk_family = "sock_common"."skc_family" required;
     sk_protocol = "sock"."sk_protocol" required;
-    sk_type = "sock"."sk_type" required;
     sk_num = "sock_common"."skc_num" required;
     sk_peer4 = "sock_common"."skc_daddr" required;
     sk_peer6 = "sock_common"."skc_v6_daddr" optional;
@@ -179,6 +204,11 @@ offsets! {
     proc_inode_vfs = "proc_inode"."vfs_inode" required;
     /// Present from 6.5 on: stacked file systems open the lower file with a `backing_file`.
     backing_file = "backing_file"."file" optional;
+    /// The elements of a task's storage that were asked for last, each at the place of its map.
+    storage_cache = "bpf_local_storage"."cache" typed;
+    storage_map_place = "bpf_local_storage_map"."cache_idx" typed;
+    storage_element_map = "bpf_local_storage_data"."smap" typed;
+    storage_element_value = "bpf_local_storage_data"."data" typed;
     unix_sock_addr = "unix_sock"."addr" required;
     unix_sock_path = "unix_sock"."path" required;
     unix_address_len = "unix_address"."len" required;

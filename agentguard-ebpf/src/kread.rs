@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 /// Reads one `T` at a kernel address. `None` when the address faults.
 #[inline(always)]
 pub(crate) fn read<T: Copy>(address: usize) -> Option<T> {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    // SAFETY: the helper writes at most all of `value`.
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes all of `value`, zeroes when it fails.
     let error = unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast::<c_void>(),
@@ -17,7 +17,7 @@ pub(crate) fn read<T: Copy>(address: usize) -> Option<T> {
             address as *const c_void,
         )
     };
-    // SAFETY: zeroed, then written by the helper; callers use integer types only.
+    // SAFETY: written by the helper; callers use integer types only.
     if error == 0 { Some(unsafe { value.assume_init() }) } else { None }
 }
 

@@ -6,7 +6,7 @@ use agentguard_common::Words;
 use agentguard_common::counter::{COUNTERS as COUNTER_COUNT, Counter};
 use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES, HEADER_BYTES, MAX_PATH};
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, MAX_TOOLS, Tag, ToolKey};
-use agentguard_common::offsets::{Offsets, Sequences};
+use agentguard_common::offsets::{Offsets, Sequences, Types};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
@@ -159,6 +159,17 @@ pub(crate) fn sequences() -> Sequences {
 pub(crate) fn has_sequences() -> bool {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const SEQUENCES.renames) != 0 }
+}
+
+/// Types of the running kernel by which a task's tag is read without a helper, from its BTF.
+#[unsafe(no_mangle)]
+static TYPES: Types = Types { word: 0, storage: 0 };
+
+/// The types, as constants that the verifier knows; without both, 0.
+#[inline(always)]
+pub(crate) fn types() -> Types {
+    // SAFETY: a read of a static; volatile so that the compiler does not fold the zeroes it sees.
+    unsafe { core::ptr::read_volatile(&raw const TYPES) }
 }
 
 /// Which set of programs this is. A build that takes over from another gets the next number.

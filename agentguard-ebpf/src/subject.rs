@@ -9,8 +9,11 @@ use agentguard_common::policy::{FileTables, PolicyHeader, flags};
 use agentguard_common::verdict::{Decision, Reason, Verdict};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_task_storage_get};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
 
-use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count};
+use crate::emit::{self, EPERM};
+use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count, types};
 use crate::{kread, member, offset};
 
 /// Set in `task_struct.flags` of a task that ends (`linux/sched.h`).
@@ -53,19 +56,59 @@ pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
     if tag.is_null() { None } else { Some(unsafe { *tag }) }
 }
 
+/// The two words of the current task's tag in one, if it is among the elements that its storage was asked for last, where the
+/// kernel looks first too. Here that costs half of what the helper does, which also guards the storage against itself. 0 where
+/// it is not, or this kernel's storage is not known: then the helper is to be asked.
+#[inline(always)]
+fn tag_at_hand(task: *mut task_struct) -> u64 {
+    let types = types();
+    if types.word == 0 || types.storage == 0 {
+        return 0;
+    }
+    let map = TASK_TAG.as_ptr().cast_const().cast::<u8>();
+    // SAFETY: pointers of the types that the casts name, and as long-lived as the helper's answer. What is not there reads
+    // as 0.
+    let (owner, value) = unsafe {
+        let storage: u64 =
+            kread::member(kread::cast(task as u64 + offset!(task_bpf_storage) as u64, types.word), 0);
+        let place = u64::from(member!(map, storage_map_place: u16)) * size_of::<u64>() as u64;
+        let element = member!(kread::cast(storage + place, types.storage), storage_cache: *const u8);
+        (member!(element, storage_element_map: *const u8), member!(element, storage_element_value: u64))
+    };
+    if owner == map { value } else { 0 }
+}
+
+/// Never attached. Whether it loads tells whether this kernel's verifier takes what [`tag_at_hand`] does; if not, the programs
+/// are loaded without it.
+#[lsm(hook = "file_open")]
+pub fn tag_trial(_ctx: LsmContext) -> i32 {
+    emit::outcome(tag_at_hand(current_task()) != 0, EPERM)
+}
+
+/// Whether anybody ever stored anything at `task`, which is known without asking a helper.
+#[inline(always)]
+fn has_storage(task: *mut task_struct) -> bool {
+    // SAFETY: the current task.
+    unsafe { member!(task.cast_const().cast(), task_bpf_storage: u64) != 0 }
+}
+
 /// The current task's tag.
 #[inline(always)]
 pub(crate) fn current_tag() -> Option<Tag> {
     current_tagged().map(|(_, tag)| tag)
 }
 
-/// The current task and its tag. Of a task at which nobody ever stored anything that is known without asking a helper.
+/// The current task and its tag.
 #[inline(always)]
 pub(crate) fn current_tagged() -> Option<(*mut task_struct, Tag)> {
     let task = current_task();
-    // SAFETY: the current task.
-    let stored = unsafe { member!(task.cast_const().cast(), task_bpf_storage: u64) };
-    if stored == 0 { None } else { tag_of(task).map(|tag| (task, tag)) }
+    if !has_storage(task) {
+        return None;
+    }
+    match tag_at_hand(task) {
+        0 => tag_of(task).map(|tag| (task, tag)),
+        words => Some((task, Tag { slot: words as u32, generation: (words >> 32) as u32 })),
+    }
 }
 
 /// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.
@@ -172,7 +215,8 @@ impl Subject {
     /// The current task's subject; `None` for untagged tasks, which AgentGuard never denies anything.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        current_tag().map(Self::of)
+        let task = current_task();
+        if has_storage(task) { tag_of(task).map(Self::of) } else { None }
     }
 
     /// As [`Self::current`], at level `compat`: an io_uring worker, for which no fork is traced, acts for its process.

@@ -8,6 +8,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use super::file::{check_file, check_open};
+use super::open;
 use super::privilege::demand_as;
 use crate::subject::{current_tag, current_tagged};
 use crate::{kread, offset};
@@ -32,12 +33,19 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let protection: u64 = ctx.arg(2);
-    if protection & PROT_EXEC == 0 {
-        return 0;
-    }
+    let (file, protection) = (ctx.arg::<*const u8>(0), ctx.arg::<u64>(2));
+    // SAFETY: a trusted `struct file *` or null.
+    let refused = if protection & PROT_EXEC == 0 { 0 } else { unsafe { map_executable(file, protection) } };
+    if refused != 0 { refused } else { open::map(file, protection) }
+}
+
+/// Decides that what is mapped from `file`, null for anonymous memory, becomes executable. Returns what the hook returns.
+///
+/// # Safety
+/// The verifier knows `file` as a `struct file *`, trusted or null.
+#[inline(always)]
+unsafe fn map_executable(file: *const u8, protection: u64) -> i32 {
     let Some(tagged) = current_tagged() else { return 0 };
-    let file = ctx.arg::<*const u8>(0);
     if file.is_null() {
         // Newer kernels want this asked before they let a program look; others take it to be valid and drop it.
         return demand_as(Action::MapExec, privilege::EXECUTABLE_MEMORY);
@@ -48,7 +56,7 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if protection & PROT_WRITE != 0 || inode == 0 {
         return demand_as(Action::MapExec, privilege::EXECUTABLE_MEMORY);
     }
-    // SAFETY: a trusted `struct file *`.
+    // SAFETY: by contract, and not null.
     unsafe { check_open(tagged, Action::MapExec, file, Access::EXEC) }
 }
 

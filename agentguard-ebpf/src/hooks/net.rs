@@ -9,6 +9,7 @@ use agentguard_common::counter::Counter;
 use agentguard_common::event::Action;
 use agentguard_common::invocation::Tag;
 use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
+use agentguard_common::policy::flags;
 use agentguard_common::policy::privilege::RAW_SOCKET;
 use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::EbpfContext as _;
@@ -19,7 +20,7 @@ use aya_ebpf::programs::{SkBuffContext, SockAddrContext, SockContext};
 
 use crate::emit::{self, EPERM};
 use crate::maps::{Arena, CONTROL, SOCKET_TAG, count};
-use crate::subject::{Subject, now};
+use crate::subject::{Subject, now, policy_in_force};
 
 pub(super) const AF_UNSPEC: u16 = 0;
 pub(super) const AF_UNIX: u16 = 1;
@@ -115,6 +116,20 @@ extern "C" fn decide_address(request: *const Request) -> i32 {
         record_address(request, verdict.packed());
     }
     i32::from(subject.stops(verdict))
+}
+
+/// Whether the policy of `slot` allows a connection to an IPv4 address (host order), with the rest of the question in a
+/// `port_key`, and nothing is to be recorded of that. Everything else is for [`decide_address`], which decides the same.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(super) extern "C" fn allows_v4(slot: u32, generation: u32, address: u32, key: u32) -> i32 {
+    let Some(policy) = policy_in_force(Tag { slot, generation }) else { return 0 };
+    // SAFETY: a live map value; a version is written before it is referred to, and then only made vacant.
+    let policy = unsafe { &*policy };
+    let Some(arena) = Arena::get() else { return 0 };
+    let address = Address::v4(address, NetOp::Connect);
+    let allowed = net::decide_key(&arena, policy, address, key).is_allow();
+    i32::from(allowed && policy.flags & flags::LOG_ALLOWED == 0)
 }
 
 #[inline(never)]

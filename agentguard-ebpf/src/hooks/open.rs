@@ -188,14 +188,10 @@ open_file_hooks! {
     };
 }
 
-/// New maps of open files. Memory of its own is the task's as long as it lives.
-#[lsm(hook = "mmap_file")]
-pub fn open_map(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(4);
-    if earlier != 0 {
-        return earlier;
-    }
-    let file = ctx.arg::<*const u8>(0);
+/// New maps of open files, for `mmap_file` in hooks/memory: every program of a hook costs as much as this one does. Memory of
+/// its own is the task's as long as it lives. Returns what the hook returns.
+#[inline(always)]
+pub(super) fn map(file: *const u8, protection: u64) -> i32 {
     if file.is_null() {
         return 0;
     }
@@ -204,7 +200,6 @@ pub fn open_map(ctx: LsmContext) -> i32 {
     if kread::word(file as usize + offset!(file_inode)) == 0 {
         return 0;
     }
-    let protection: u64 = ctx.arg(2);
     let mut want = Access::READ;
     if protection & PROT_WRITE != 0 {
         want = if protection & PROT_READ != 0 { want.union(Access::WRITE) } else { Access::WRITE };

@@ -3,17 +3,21 @@
 use agentguard_common::counter::Counter;
 use agentguard_common::event::Action;
 use agentguard_common::file::Access;
-use agentguard_common::net::{Address, IPPROTO_TCP, NetFacts, NetOp};
+use agentguard_common::invocation::Tag;
+use agentguard_common::net::{Address, IPPROTO_TCP, NetFacts, NetOp, port_key};
 use agentguard_common::policy::privilege::RAW_SOCKET;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
-use super::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, expressible, own, protocol, refuse_family, stopped};
+use super::net::{
+    AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, allows_v4, answer, expressible, own, protocol, refuse_family,
+    stopped,
+};
 use super::open::{noticed, refuse_socket};
 use super::routes::decide_controls;
 use crate::emit::{self, EPERM};
 use crate::maps::count;
-use crate::subject::{Subject, current_tag};
+use crate::subject::{Subject, current_tag, policy_in_force};
 use crate::{kread, member, offset};
 
 const AF_NETLINK: u16 = 16;
@@ -46,6 +50,28 @@ struct RawAddress {
     v6: [u32; 4],
 }
 
+/// Bytes of an IPv4 address that are read.
+const V4_BYTES: u32 = 8;
+
+/// Whether a connection to an IPv4 address is allowed, and nothing is to be recorded of that.
+///
+/// # Safety
+/// The verifier knows `sock` as a `struct socket *`, and `address` as a `struct sockaddr *`; both are trusted.
+#[inline(always)]
+unsafe fn connects(tag: Tag, sock: *const u8, address: *const u8) -> bool {
+    // SAFETY: by contract; the `struct sock *` is checked for null.
+    unsafe {
+        let sk = member!(sock, socket_sk: *const u8);
+        if sk.is_null() || !matches!(member!(sk, sk_family: u16), AF_INET | AF_INET6) {
+            return false;
+        }
+        let protocol = protocol(u32::from(member!(sk, sk_protocol: u16)));
+        let (port, v4) = (kread::member::<u16>(address, 2), kread::member::<u32>(address, 4));
+        let key = port_key(NetOp::Connect, protocol, u16::from_be(port));
+        answer(allows_v4(tag.slot, tag.generation, u32::from_be(v4), key))
+    }
+}
+
 /// Reads a socket address and decides. `sock` is a `struct socket *`, `addr` a kernel copy of the address.
 #[inline(always)]
 fn lsm_address(subject: &Subject, op: NetOp, sock: *const u8, addr: usize, len: u32) -> i32 {
@@ -69,7 +95,7 @@ fn lsm_address(subject: &Subject, op: NetOp, sock: *const u8, addr: usize, len: 
     // A datagram socket takes AF_UNSPEC for AF_INET when sending.
     let family = if raw.family == AF_UNSPEC && sk_family == AF_INET { AF_INET } else { raw.family };
     let address = match family {
-        AF_INET if len >= 8 => Address::v4(u32::from_be(raw.v4), op),
+        AF_INET if len >= V4_BYTES => Address::v4(u32::from_be(raw.v4), op),
         AF_INET6 if len >= 24 => Address::v6(raw.v6.map(u32::from_be), op),
         _ => {
             count(Counter::AddressUnreadable);
@@ -91,10 +117,15 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(subject) = Subject::current() else { return 0 };
+    let Some(tag) = current_tag() else { return 0 };
     let (address, len) = (ctx.arg::<*const u8>(1), ctx.arg::<i32>(2) as u32);
     // SAFETY: a trusted `struct sockaddr *`, which begins with the family.
     let family = unsafe { kread::member::<u16>(address, 0) };
+    // SAFETY: a trusted `struct socket *`, and a trusted `struct sockaddr *` of that family.
+    if family == AF_INET && len >= V4_BYTES && unsafe { connects(tag, ctx.arg(0), address) } {
+        return 0;
+    }
+    let subject = Subject::of(tag);
     if family == AF_UNSPEC && subject.barred.is_none() {
         return 0; // disconnects, whatever else the address holds
     }
@@ -144,7 +175,7 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    let Some(subject) = Subject::current() else { return 0 };
+    let Some(subject) = current_tag().map(Subject::of) else { return 0 };
     let sock = ctx.arg::<*const u8>(0);
     let message = ctx.arg::<*const u8>(1);
     // SAFETY: a trusted `struct msghdr *` and a trusted `struct socket *`.
@@ -192,7 +223,7 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
     if kernel != 0 {
         return 0;
     }
-    let Some(subject) = Subject::current() else { return 0 };
+    let Some(tag) = current_tag() else { return 0 };
     let family: i32 = ctx.arg(0);
     let kind: i32 = ctx.arg(1);
     let proto: i32 = ctx.arg(2);
@@ -202,8 +233,11 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
         16 => proto == 0, // NETLINK_ROUTE
         _ => false,
     };
-    let raw = subject.may(RAW_SOCKET);
-    if (expressible || raw) && subject.barred.is_none() {
+    if expressible && policy_in_force(tag).is_some() {
+        return 0;
+    }
+    let subject = Subject::of(tag);
+    if subject.may(RAW_SOCKET) {
         return 0;
     }
     emit::outcome(refuse_family(&subject, Action::Socket, family as u16, kind as u16), EPERM)

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use agentguard_common::offsets::{ABSENT, Member, Offsets};
+use agentguard_common::offsets::{ABSENT, Member, Offsets, Presence};
 use anyhow::{Context as _, Result, bail, ensure};
 
 const KIND_STRUCT: u32 = 4;
@@ -202,14 +202,14 @@ impl Btf {
     pub fn offsets(&self) -> Result<[u32; OFFSET_COUNT]> {
         let structs = self.structs(&Offsets::MEMBERS.iter().map(|m| m.strukt).collect())?;
         let mut offsets = [ABSENT; OFFSET_COUNT];
-        for (slot, Member { strukt, path, required, .. }) in offsets.iter_mut().zip(Offsets::MEMBERS) {
+        for (slot, Member { strukt, path, presence, .. }) in offsets.iter_mut().zip(Offsets::MEMBERS) {
             let found = match structs.get(strukt) {
                 Some(id) => self.offset(*id, path),
                 None => self.parameter(strukt, path),
             };
             match found.with_context(|| format!("`{strukt}.{path}`"))? {
                 Some(offset) => *slot = offset,
-                None if *required => {
+                None if *presence == Presence::Required => {
                     bail!("this kernel has no `{strukt}.{path}`, which AgentGuard must read")
                 }
                 None => {}

@@ -24,7 +24,7 @@ use std::path::Path;
 use agentguard_common::counter::{COUNTERS, Counter};
 use agentguard_common::enrolment::Enrolment;
 use agentguard_common::invocation::{Control, Invocation, MAX_INVOCATIONS, Tag};
-use agentguard_common::offsets::Sequences;
+use agentguard_common::offsets::{Sequences, Types};
 use agentguard_common::policy::{ARENA_WORDS, MAX_POLICIES, PolicyHeader};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -36,6 +36,7 @@ use programs::{Plan, When};
 pub use programs::{Report, cgroup_directory};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use symbols::Shortcuts;
 use tables::Tables;
 use zerocopy::IntoBytes as _;
 
@@ -100,36 +101,43 @@ fn map_fd(map: &Map) -> Result<BorrowedFd<'_>> {
 }
 
 impl Kernel {
-    /// The object for `level`, with the cache of directories where the kernel lets programs have one.
+    /// The object for `level`, with the shortcuts that the kernel's verifier lets programs take.
     fn object(pins: Option<&Pins>, level: Level, btf: &aya::Btf) -> Result<Ebpf> {
         let offsets = btf::Btf::running()?.offsets()?;
-        let (cast, sequences) = match level {
-            Level::Lsm => symbols::sequences(btf),
-            Level::Compat => Default::default(),
+        let mut shortcuts = match level {
+            Level::Lsm => Shortcuts::of(btf, &offsets),
+            Level::Compat => Shortcuts::default(),
         };
-        let object = symbols::linked(OBJECT, cast, &offsets)?;
+        let object = symbols::linked(OBJECT, shortcuts.cast, &offsets)?;
         let object = &object.as_bytes()[..OBJECT.len()];
-        if sequences != Sequences::default() {
-            let mut ebpf = Self::object_with(object, pins, &offsets, sequences)?;
-            if programs::takes_cache(&mut ebpf, btf) {
+        loop {
+            let mut ebpf = Self::object_with(object, pins, &offsets, shortcuts)?;
+            if shortcuts.types != Types::default() && !programs::loads("tag_trial", &mut ebpf, btf) {
+                shortcuts.types = Types::default();
+            } else if shortcuts.sequences != Sequences::default()
+                && !programs::loads("cache_trial", &mut ebpf, btf)
+            {
+                shortcuts.sequences = Sequences::default();
+            } else {
                 return Ok(ebpf);
             }
         }
-        Self::object_with(object, pins, &offsets, Sequences::default())
     }
 
     fn object_with(
         object: &[u8],
         pins: Option<&Pins>,
         offsets: &[u32; btf::OFFSET_COUNT],
-        Sequences { renames, mounts, kind }: Sequences,
+        shortcuts: Shortcuts,
     ) -> Result<Ebpf> {
         let epoch = pins.map_or(0, |pins| pins.epoch);
         let mut loader = EbpfLoader::new();
         loader.allow_unsupported_maps();
-        let sequences = [renames, mounts, kind];
+        let (Sequences { renames, mounts, kind }, Types { word, storage }) =
+            (shortcuts.sequences, shortcuts.types);
+        let (sequences, types) = ([renames, mounts, kind], [word, storage]);
         loader.override_global("OFFSETS", offsets, true).override_global("EPOCH", &epoch, true);
-        loader.override_global("SEQUENCES", &sequences, true);
+        loader.override_global("SEQUENCES", &sequences, true).override_global("TYPES", &types, true);
         for name in pins::SHARED {
             if let Some(pins) = pins {
                 loader.map_pin_path(name, pins.map(name));

@@ -110,7 +110,6 @@ const HOT: &[&str] = &[
 /// LSM programs for what is open already.
 const OPEN: &[(&str, &str)] = &[
     ("open_permission", "file_permission"),
-    ("open_map", "mmap_file"),
     ("open_lock", "file_lock"),
     ("open_ioctl", "file_ioctl"),
     ("open_ioctl_compat", "file_ioctl_compat"),
@@ -314,10 +313,10 @@ impl Plan {
     }
 }
 
-/// Whether this kernel lets programs remember what they know of directories: found by loading one that does.
-pub(super) fn takes_cache(ebpf: &mut Ebpf, btf: &Btf) -> bool {
+/// Whether this kernel lets programs do what the program `trial`, which is never attached, does.
+pub(super) fn loads(trial: &str, ebpf: &mut Ebpf, btf: &Btf) -> bool {
     let mut loads = || -> Result<()> {
-        let program: &mut Lsm = ebpf.program_mut("cache_trial").context("missing program")?.try_into()?;
+        let program: &mut Lsm = ebpf.program_mut(trial).context("missing program")?.try_into()?;
         program.load("file_open", btf)?;
         Ok(program.unload()?)
     };

@@ -1,6 +1,8 @@
 //! Addresses of the running kernel's data, and what instructions say of its functions and structs.
 
-use agentguard_common::offsets::{CAST_CALL, Member, Offsets, Sequences, marked, with_offset};
+use agentguard_common::offsets::{
+    ABSENT, CAST_CALL, Member, Offsets, Presence, Sequences, Types, marked, with_offset,
+};
 use anyhow::{Context as _, Result};
 use aya::Btf;
 use aya_obj::btf::BtfKind;
@@ -10,22 +12,40 @@ use super::btf::OFFSET_COUNT;
 /// Upper half of an instruction: its constant.
 const CONSTANT: u64 = 0xffff_ffff << 32;
 
-/// The BTF id of `bpf_rdonly_cast`, 0 if the kernel has none, and the kernel's sequence locks of renames and mounts: zero,
-/// which leaves the cache of directories off, unless the kernel shows exactly one address of each (`kptr_restrict`, no
-/// `CONFIG_KALLSYMS_ALL`).
-pub(super) fn sequences(btf: &Btf) -> (u32, Sequences) {
-    let id = |name, kind| btf.id_by_type_name_kind(name, kind).unwrap_or(0);
-    let (cast, kind) = (id("bpf_rdonly_cast", BtfKind::Func), id("seqcount", BtfKind::Struct));
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let [renames, mounts] = addresses(&symbols, ["rename_lock", "mount_lock"]);
-    if renames == 0 || mounts == 0 {
-        return (cast, Sequences::default());
+/// What of the running kernel shortens the way of programs. Whatever is not certain is zero, and they go the long way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shortcuts {
+    /// BTF id of `bpf_rdonly_cast`.
+    pub(super) cast: u32,
+    /// The kernel's sequence locks of renames and mounts, for the cache of directories.
+    pub(super) sequences: Sequences,
+    /// For reading a task's tag without a helper.
+    pub(super) types: Types,
+}
+
+impl Shortcuts {
+    /// Of the running kernel, whose members are at `offsets`. The locks are left out unless the kernel shows exactly one
+    /// address of each (`kptr_restrict`, no `CONFIG_KALLSYMS_ALL`).
+    pub(super) fn of(btf: &Btf, offsets: &[u32; OFFSET_COUNT]) -> Self {
+        let id = |name, kind| btf.id_by_type_name_kind(name, kind).unwrap_or(0);
+        let cast = id("bpf_rdonly_cast", BtfKind::Func);
+        let strukt = |name| if cast == 0 { 0 } else { u64::from(id(name, BtfKind::Struct)) };
+        let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+        let sequences = match addresses(&symbols, ["rename_lock", "mount_lock"]) {
+            [0, _] | [_, 0] => Sequences::default(),
+            [renames, mounts] => Sequences { renames, mounts, kind: strukt("seqcount") },
+        };
+        let types = Types { word: strukt("timespec64"), storage: strukt("bpf_local_storage") };
+        let missing = |(member, at): (&Member, &u32)| member.presence == Presence::Typed && *at == ABSENT;
+        let whole = !Offsets::MEMBERS.iter().zip(offsets).any(missing);
+        let known = whole && types.word != 0 && types.storage != 0;
+        Self { cast, sequences, types: if known { types } else { Types::default() } }
     }
-    (cast, Sequences { renames, mounts, kind: if cast == 0 { 0 } else { u64::from(kind) } })
 }
 
 /// The object with its loads at the `offsets` of members, and the calls of `bpf_rdonly_cast` going to the function with
-/// this BTF id. Of 0 the kernel says that it may only stand where no program comes.
+/// this BTF id. Of 0 the kernel says that it may only stand where no program comes; as loads of absent members, whose offset
+/// is then 0.
 ///
 /// # Errors
 /// Names a member that is too far into its struct for a load.
@@ -38,6 +58,7 @@ pub(super) fn linked(object: &[u8], cast: u32, offsets: &[u32; OFFSET_COUNT]) ->
     let call = CAST_CALL & !CONSTANT | u64::from(cast) << 32;
     words
         .map(|word| match marked(word) {
+            Some(index) if offsets[index] == ABSENT => Ok(with_offset(word, 0).unwrap_or(word)),
             Some(index) => with_offset(word, offsets[index]).with_context(|| {
                 let Member { strukt, path, .. } = &Offsets::MEMBERS[index];
                 format!("`{strukt}.{path}` is too far into its struct, at byte {}", offsets[index])
@@ -86,6 +107,9 @@ mod tests {
         let mut offsets = [7; OFFSET_COUNT];
         offsets[1] = 5784;
         assert_eq!(linked(&object, 0, &offsets).expect("in reach"), [load(5784), load(8), 0x2161 | 1 << 32]);
+        offsets[1] = ABSENT;
+        let linked_to = linked(&object, 0, &offsets).expect("no program comes here");
+        assert_eq!(linked_to, [load(0), load(8), 0x2161 | 1 << 32]);
         offsets[1] = 0x7e00;
         let error = linked(&object, 0, &offsets).expect_err("out of reach").to_string();
         let Member { strukt, path, .. } = &Offsets::MEMBERS[1];

@@ -69,7 +69,6 @@ while not page[2]:
         pass
     page[1] += 1
 os.wait()
-print("decided", page[1])
 "#;
 
 /// A page that test and agent share.
@@ -166,6 +165,14 @@ impl Drop for Done<'_> {
     }
 }
 
+/// Renames what is at one of two paths to the other: to `here` when asked for the open place.
+fn renaming(here: &Path, there: &Path) -> impl Fn(bool) {
+    move |open| {
+        let (from, to) = if open { (there, here) } else { (here, there) };
+        std::fs::rename(from, to).expect("rename");
+    }
+}
+
 fn skipped(name: &str) -> bool {
     level::skipped_unless(Level::Lsm, name, "level compat has Landlock, which keeps no states of paths")
 }
@@ -180,10 +187,7 @@ fn a_directory_that_moves_is_decided_about_where_it_is() {
     let (here, there) = (scene.place(true, "d"), scene.place(false, "d"));
     std::fs::create_dir(&here).expect("mkdir");
     std::fs::write(here.join("f"), "").expect("write");
-    scene.watch(&here, |open| {
-        let (from, to) = if open { (&there, &here) } else { (&here, &there) };
-        std::fs::rename(from, to).expect("rename");
-    });
+    scene.watch(&here, renaming(&here, &there));
     daemon.stop(&scene.site, libc::SIGTERM);
 }
 
@@ -254,10 +258,6 @@ fn a_file_that_moves_says_nothing_of_the_directory_that_it_was_in() {
     std::fs::write(&here, "").expect("write");
     std::fs::write(scene.place(false, "secret"), "").expect("write");
     let [closed, open] = ["closed", "open"].map(|name| scene.site.at(name));
-    let flip = |open| {
-        let (from, to) = if open { (&there, &here) } else { (&here, &there) };
-        std::fs::rename(from, to).expect("rename");
-    };
-    scene.moves(&[KEEPER, &closed, &open], |_| AT_REST, flip);
+    scene.moves(&[KEEPER, &closed, &open], |_| AT_REST, renaming(&here, &there));
     daemon.stop(&scene.site, libc::SIGTERM);
 }

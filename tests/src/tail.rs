@@ -36,7 +36,8 @@ pub fn text_after(file: &Path, start: u64) -> String {
 pub fn until_after<T>(file: &Path, start: u64, what: &str, mut find: impl FnMut(&str) -> Option<T>) -> T {
     let give_up = Instant::now() + deadline();
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
-    let parent = file.parent().expect("a file is in a directory");
+    let target = file.canonicalize(); // it may be a link
+    let parent = target.as_deref().unwrap_or(file).parent().expect("a file is in a directory");
     // Watching starts before the first look, so no change is missed.
     inotify.add_watch(parent, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE).expect("inotify watch");
     loop {

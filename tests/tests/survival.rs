@@ -1,5 +1,7 @@
 //! What the daemon enforces goes on being enforced without it, and the next daemon takes it over.
 
+use std::path::PathBuf;
+
 use agentguard_tests::loopback::Listener;
 use agentguard_tests::puppet::Puppet;
 use agentguard_tests::{Level, Policy, Site, level};
@@ -73,6 +75,76 @@ fn a_daemon_that_is_told_to_end_leaves_what_it_enforces() {
     let next = site.daemon();
     assert_complete(&site, &id);
     next.stop(&site, libc::SIGTERM);
+}
+
+/// An event log on a disk of its own, which can be filled.
+struct Disk<'s>(&'s Site);
+
+impl<'s> Disk<'s> {
+    fn new(site: &'s Site) -> Self {
+        use nix::mount::{MsFlags, mount};
+        let disk = Self(site);
+        std::fs::create_dir(disk.directory()).expect("mkdir");
+        let (none, small) = (MsFlags::empty(), Some("size=64k"));
+        mount(Some("log-test"), &disk.directory(), Some("tmpfs"), none, small).expect("mount");
+        std::os::unix::fs::symlink(disk.directory().join("log"), site.event_log()).expect("symlink");
+        disk
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.0.path("disk")
+    }
+
+    /// Leaves no room but what the last block of the log has.
+    fn fill(&self) {
+        let mut filler = std::fs::File::create(self.directory().join("filler")).expect("a file");
+        while std::io::Write::write(&mut filler, &[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.directory().join("filler")).expect("removed");
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.directory(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn what_could_not_be_recorded_before_the_daemon_was_killed_is_recorded_by_the_next() {
+    let site = Site::new();
+    let disk = Disk::new(&site);
+    let daemon = site.daemon();
+    let policy = site.policy("plain", "", "");
+    let puppet = site.agent(policy.clone()).puppet();
+    let id = puppet.invocation();
+    let push = |version: u32| {
+        let file = site.file("outside/pushed.yaml", &format!("{}# {version}\n", policy.text()));
+        let _ = site.call(&["policy", "push", &file]).success();
+    };
+    let pushes = || site.log().events().iter().filter(|e| e.text("/action") == "push").count() as u32;
+    disk.fill();
+    let mut pushed = 0;
+    while pushes() == pushed {
+        pushed += 1;
+        push(pushed);
+    }
+    let _ = site.call(&["revoke", &id]).success();
+    let revokes = || site.log().of(&id).iter().filter(|e| e.text("/action") == "revoke").count();
+    assert_eq!((revokes(), pushes()), (0, pushed - 1), "there is room for it");
+    daemon.kill();
+    disk.make_room();
+    let next = site.daemon();
+    assert_eq!((revokes(), pushes()), (1, pushed));
+    next.kill();
+    let last = site.daemon(); // it has nothing to add
+    assert_eq!((revokes(), pushes()), (1, pushed));
+    drop(puppet);
+    site.log().until_end(&id);
+    drop(disk);
+    last.stop(&site, libc::SIGTERM);
 }
 
 /// The wall clock of a guest, put back by hours until this is dropped. The clock of the machine that builds is let alone.

@@ -213,10 +213,7 @@ impl Daemon {
         if kernel.invocation(invocation.tag.slot).tasks != 0 {
             return false;
         }
-        self.abandon(kernel, invocation.id);
-        let mut record = invocation.record();
-        record.what.detail.insert("why", json!(format!("{why:#}")));
-        self.note(record, "end");
+        self.abandon(kernel, invocation.id, why);
         true
     }
 

@@ -251,7 +251,8 @@ impl Daemon {
         let seen: BTreeMap<Uuid, Seen> = self.registry().live().map(|i| (i.id, i.seen.clone())).collect();
         let marked = serde_json::to_string(&seen)
             .map_err(Into::into)
-            .and_then(|seen| self.store.mark_log(position, &seen));
+            .and_then(|seen| self.store.mark_log(position, &seen))
+            .and_then(|()| self.forget_told());
         if let Err(e) = marked {
             tracing::error!("state database: {e:#}");
         }

@@ -8,9 +8,11 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Daemon;
 use super::api::Extended;
 use super::registry::{Invocation, Registry, State};
+use super::store::{News, Store};
+use super::{Daemon, lines};
+use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
 
 /// Longest sleep before the clock is looked at again: sleeping stops while the machine is suspended, the boot clock
@@ -29,14 +31,11 @@ fn tool_is_idle(kernel: &Kernel, registry: &Registry, child: &Invocation) -> boo
 }
 
 impl Daemon {
-    /// Notes a state in the database. The kernel has it already, so a failure takes nothing back.
-    pub(super) fn keep_state(&self, id: Uuid, state: State) {
-        self.keep_states(&[id], state);
-    }
-
-    fn keep_states(&self, ids: &[Uuid], state: State) {
-        if let Err(e) = self.store.change_states(ids, state.name()) {
-            tracing::error!("state database: {e:#}");
+    /// Records that invocations are in a new state. The kernel has it already, so a failure takes nothing back.
+    pub(super) fn tell_states(&self, ids: &[Uuid], state: State, records: Vec<Record<'_>>, action: &str) {
+        let change = |store: &Store, news: &News| store.change_states(ids, state.name(), news);
+        if let Err(e) = self.tell_anyway(lines(records, action), change) {
+            tracing::error!("{e:#}");
         }
     }
 
@@ -54,8 +53,7 @@ impl Daemon {
         if ids.is_empty() {
             return false;
         }
-        self.keep_states(&ids, state);
-        self.note_all(records, action);
+        self.tell_states(&ids, state, records, action);
         true
     }
 
@@ -132,14 +130,13 @@ impl Daemon {
         }
         Self::forget_tools(&mut self.kernel(), tag, (&chain, tables));
         self.release_tables(tables);
-        self.keep_state(id, State::Ended);
         for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
             record.what.detail.insert(name, value.into());
         }
         if let Some(why) = why {
             record.what.detail.insert("why", json!(why));
         }
-        self.note(record, "end");
+        self.tell_states(&[id], State::Ended, vec![record], "end");
         self.relax(state != State::Active);
         self.ended.notify_one();
         if let Some(parent) = parent {
@@ -269,12 +266,11 @@ impl Daemon {
         let facts = serde_json::to_string(&invocation.facts)?;
         let mut record = invocation.record();
         drop(registry);
-        self.store.change(&id.to_string(), None, Some(&facts))?;
-        kernel.set_expiry(tag.slot, expires_ns);
-        drop(kernel);
         let expires_in_s = (expires_ns != u64::MAX).then(|| (expires_ns - now) / 1_000_000_000);
         record.what.detail.insert("expires_in_s", json!(expires_in_s));
-        self.note(record, "extend");
+        self.tell(lines([record], "extend"), |store, news| store.change_facts(id, &facts, news))?;
+        kernel.set_expiry(tag.slot, expires_ns);
+        drop(kernel);
         Ok(Extended { invocation: id.to_string(), expires_in_s, bounded: expires_ns < asked })
     }
 }

@@ -8,6 +8,7 @@ mod guard;
 mod kill;
 mod ledger;
 mod life;
+mod news;
 pub mod owner;
 mod policies;
 mod recorder;
@@ -59,6 +60,8 @@ pub struct Daemon {
     catalogue: Mutex<catalogue::Catalogue>,
     store: store::Store,
     recorder: recorder::Recorder,
+    /// News of the database that were given to the recorder.
+    told: Mutex<Vec<store::NewsId>>,
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
@@ -102,23 +105,28 @@ impl Daemon {
 
     /// Writes records of the daemon's own about one thing that was done.
     fn note_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, action: &str) {
-        let when = When::now();
-        let mut lines = Vec::new();
-        for mut record in records {
-            record.when.clone_from(&when);
-            record.what.action = action.to_owned().into();
-            if record.what.decision.is_empty() {
-                record.what.decision = "allow".into();
-            }
-            recorder::add(&mut lines, &record);
-        }
-        self.recorder.write(&lines);
+        self.recorder.write(&lines(records, action));
     }
 
     /// Follows the records written from now on.
     fn follow(&self) -> broadcast::Receiver<Bytes> {
         self.recorder.follow()
     }
+}
+
+/// The lines of records of the daemon's own about one thing that was done.
+fn lines<'a>(records: impl IntoIterator<Item = Record<'a>>, action: &str) -> Vec<u8> {
+    let when = When::now();
+    let mut lines = Vec::new();
+    for mut record in records {
+        record.when.clone_from(&when);
+        record.what.action = action.to_owned().into();
+        if record.what.decision.is_empty() {
+            record.what.decision = "allow".into();
+        }
+        recorder::add(&mut lines, &record);
+    }
+    lines
 }
 
 /// The group of operators, by its name or number. A name that the machine does not know is an error where it was given.
@@ -158,6 +166,7 @@ fn set_up(config: &Config) -> Result<Daemon> {
         catalogue: Mutex::default(),
         store,
         recorder: recorder::Recorder::open(&config.events)?,
+        told: Mutex::default(),
         why,
         boot: boot_id()?,
         guard: guard::rules(config)?,

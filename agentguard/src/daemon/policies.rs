@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Daemon;
 use super::api::{Problem, Pushed, VersionListed};
 use super::catalogue::{self, Chain};
 use super::registry::{Invocation, Source, State};
 use super::start::problem;
-use super::store::Version;
+use super::store::{News, Store, Version};
 use super::tools::{ToolDraft, policy_of};
+use super::{Daemon, lines};
 use crate::event::record::{Record, Whose};
 use crate::kernel::Level;
 use crate::policy::model::Policy;
@@ -78,7 +78,16 @@ impl Daemon {
             let (switched, partial) = self.switch_all(&newest).map_err(fail)?;
             return Ok(pushed(newest, switched, partial));
         }
-        let version = self.store.push(&policy.name, &policy.digest, document, uid).map_err(fail)?;
+        let new = (policy.name.as_str(), policy.digest.as_str(), document);
+        let pushed_now = self.store.push(new, uid, |version| self.news_of(version));
+        let (version, news, id) = pushed_now.map_err(fail)?;
+        self.told(&news, id);
+        let (switched, partial) = self.switch_all(&version).map_err(fail)?;
+        Ok(pushed(version, switched, partial))
+    }
+
+    /// What is recorded of a new version.
+    fn news_of(&self, version: &Version) -> News {
         let whose = Whose {
             policy: version.name.clone(),
             policy_digest: version.digest.clone(),
@@ -87,10 +96,8 @@ impl Daemon {
         };
         let mut record = Record { whose, ..Record::default() };
         record.what.detail.insert("version", json!(version.version));
-        record.what.detail.insert("uid", json!(uid));
-        self.note(record, "push");
-        let (switched, partial) = self.switch_all(&version).map_err(fail)?;
-        Ok(pushed(version, switched, partial))
+        record.what.detail.insert("uid", json!(version.pushed_by));
+        self.news(lines([record], "push"))
     }
 
     /// Pushes an earlier version again: the one with this number, or the one before the newest.
@@ -270,12 +277,11 @@ impl Daemon {
         Self::forget_tools(&mut kernel, before.tag, (&switch.before, old));
         drop(kernel);
         self.release_tables(old);
-        self.store.change(&switch.id.to_string(), None, Some(&facts))?;
         if !whole {
             record.what.detail.insert("not_changed", json!(["files", "exec", "privileges"]));
         }
-        self.note(record, "policy");
-        self.note_tools(switch.id, &switch.tools);
+        let change = |store: &Store, news: &News| store.change_facts(switch.id, &facts, news);
+        self.tell_anyway(lines([record], "policy"), change)?;
         Ok(Some(whole))
     }
 }

@@ -114,6 +114,11 @@ impl Recorder {
         self.followers.subscribe()
     }
 
+    /// Whether records wait for room in the file.
+    pub(super) fn waits(&self) -> bool {
+        !super::lock(&self.log).waiting.is_empty()
+    }
+
     /// Where the next line begins.
     pub(super) fn position(&self) -> u64 {
         super::lock(&self.log).position

@@ -7,7 +7,6 @@ use std::time::Duration;
 use agentguard_common::invocation::{self as wire, Tag, flags};
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::Daemon;
 use super::api::{Problem, Start, Started};
 use super::attach::Target;
 use super::catalogue::{self, Chain};
@@ -15,6 +14,7 @@ use super::owner::Owner;
 use super::registry::{Facts, Invocation, Registry, Source, State};
 use super::store::Kept;
 use super::tools::ToolDraft;
+use super::{Daemon, lines};
 use crate::kernel::{Kernel, Level};
 use crate::launch::landlock;
 use crate::policy::model::Policy;
@@ -290,6 +290,7 @@ impl Daemon {
             tables: *tables,
             parent: parent.map(|parent| parent.tag),
             tasks: u64::from(matches!(target, Target::Caller)),
+            detail: target.detail(),
         };
         let invocation = self.begin(&kernel, &mut registry, new)?;
         let (id, tag) = (invocation.id, invocation.tag);
@@ -303,10 +304,7 @@ impl Daemon {
             Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, *tables))
         });
         drop(registry);
-        let mut record = invocation.record();
-        let tasks = if let Some((name, what)) = target.detail() {
-            record.what.detail.insert(name, what);
-            self.note(record, "start"); // before what is recorded of its tasks
+        let tasks = if !matches!(target, Target::Caller) {
             match tooled.and_then(|()| self.give(&mut kernel, &invocation, target)) {
                 Ok(tasks) => {
                     drop(kernel);
@@ -322,7 +320,7 @@ impl Daemon {
         } else {
             if let Err(e) = tooled.and_then(|()| tag_caller(&kernel, caller, tag)) {
                 // Back to what the caller was; what is left of this identity is barred.
-                self.abandon(&kernel, id);
+                self.abandon(&kernel, id, &e);
                 let caller = caller.pidfd.as_fd();
                 match parent {
                     Some(parent) => kernel.tag(caller, parent.tag)?,
@@ -335,10 +333,8 @@ impl Daemon {
                 kernel.correct_tasks(parent.tag, -1);
             }
             drop(kernel);
-            self.note(record, "start");
             Ok(1)
         };
-        self.note_tools(id, tools);
         self.look_after_counts();
         self.expire_later(tag);
         if let Some(parent) = parent {
@@ -356,52 +352,63 @@ pub(super) struct New {
     pub(super) parent: Option<Tag>,
     /// Tasks that get it at once.
     pub(super) tasks: u64,
+    /// What the record of its start says besides.
+    pub(super) detail: Option<(&'static str, serde_json::Value)>,
 }
 
 impl Daemon {
-    /// Notes a new identity in the database, fills its slot and lists it. Nobody has it yet.
+    /// Records a new identity, fills its slot and lists it. Nobody has it yet, so that its start is recorded before what it
+    /// does.
     ///
     /// # Errors
     /// When all slots are in use or the database can't be written; nothing was begun then.
     pub(super) fn begin(&self, kernel: &Kernel, registry: &mut Registry, new: New) -> Result<Invocation> {
-        let New { facts, chain, tables, parent, tasks } = new;
+        let New { facts, chain, tables, parent, tasks, detail } = new;
         let slot = registry.free_slot()?;
         let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
         let (id, tag) = (uuid::Uuid::now_v7(), Tag { slot, generation });
-        self.store.begin(&Kept {
+        let kept = Kept {
             id: id.to_string(),
             boot: self.boot.clone(),
             slot,
             generation,
             state: State::Active.name().into(),
             facts: serde_json::to_string(&facts)?,
-        })?;
+        };
+        let (expires_ns, degraded) = (facts.expires_ns, facts.degraded);
+        let invocation = Invocation::new(id, tag, facts, chain, tables);
+        let mut record = invocation.record();
+        if let Some((name, what)) = detail {
+            record.what.detail.insert(name, what);
+        }
+        self.tell(lines([record], "start"), |store, news| store.begin(&kept, news))?;
         let compat = if self.level == Level::Compat { flags::COMPAT } else { 0 };
         let of_slot = wire::Invocation {
             generation,
             state: wire::state::ACTIVE,
-            expires_ns: facts.expires_ns,
+            expires_ns,
             policy: tables,
-            flags: compat | if facts.degraded { flags::DEGRADED } else { 0 },
+            flags: compat | if degraded { flags::DEGRADED } else { 0 },
             parent_slot: parent.map_or(0, |parent| parent.slot),
             parent_generation: parent.map_or(0, |parent| parent.generation),
             tasks,
             ..wire::Invocation::default()
         };
         kernel.start(slot, of_slot);
-        let invocation = Invocation::new(id, tag, facts, chain, tables);
         registry.insert(invocation.clone());
         Ok(invocation)
     }
 
     /// Takes an identity back that nobody has used, with those of its tools.
-    pub(super) fn abandon(&self, kernel: &Kernel, id: uuid::Uuid) {
+    pub(super) fn abandon(&self, kernel: &Kernel, id: uuid::Uuid, why: &anyhow::Error) {
         let mut registry = self.registry();
         for id in registry.with_descendants([id]).into_iter().rev() {
-            let Some(tag) = registry.by_id(id).map(|i| i.tag) else { continue };
+            let Some(invocation) = registry.by_id(id) else { continue };
+            let (tag, mut record) = (invocation.tag, invocation.record());
             kernel.set_state(tag.slot, wire::state::ENDED);
             registry.end(tag);
-            self.keep_state(id, State::Ended);
+            record.what.detail.insert("why", format!("{why:#}").into());
+            self.tell_states(&[id], State::Ended, vec![record], "end");
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What must survive the daemon: policies by version, invocations, and how far the event log is known.
 //!
+//! What changes here is told in the event log as well. No order of two files leaves nothing out and says nothing twice when
+//! the daemon is killed between them, so the lines for the log are kept here in the transaction of the change, until the log
+//! is known to have them.
+//!
 //! An embedded database in write-ahead mode. A policy is on the disk before its push is answered. Invocations live no
 //! longer than the machine's uptime, so for them it is enough that the database survives the daemon.
 
@@ -7,7 +11,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, ensure};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::lock;
@@ -39,7 +43,24 @@ CREATE TABLE IF NOT EXISTS log (
     position INTEGER NOT NULL,
     seen TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS news (
+    id INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    lines BLOB NOT NULL
+) STRICT;
 ";
+
+/// What the event log is to say of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct News {
+    /// Where the log ended before: the lines are nowhere in front of that.
+    pub(super) position: u64,
+    pub(super) lines: Vec<u8>,
+}
+
+/// A row of news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewsId(i64);
 
 /// A version of a named policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +103,11 @@ fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
     })
 }
 
+fn keep(transaction: &Transaction<'_>, news: &News) -> rusqlite::Result<NewsId> {
+    let mut insert = transaction.prepare_cached("INSERT INTO news (position, lines) VALUES (?1, ?2)")?;
+    Ok(NewsId(insert.insert(params![news.position.cast_signed(), news.lines])?))
+}
+
 const VERSION: &str = "SELECT name, version, digest, document, pushed, pushed_by FROM policies";
 
 impl Store {
@@ -119,8 +145,13 @@ impl Store {
         Ok(Self(Mutex::new(connection)))
     }
 
-    /// Adds a version of a policy. It is on the disk when this returns.
-    pub(super) fn push(&self, name: &str, digest: &str, document: &str, uid: u32) -> Result<Version> {
+    /// Adds a version of a policy, of which `news` says what is to be told. It is on the disk when this returns.
+    pub(super) fn push(
+        &self,
+        (name, digest, document): (&str, &str, &str),
+        uid: u32,
+        news: impl FnOnce(&Version) -> News,
+    ) -> Result<(Version, News, NewsId)> {
         let mut connection = lock(&self.0);
         connection.pragma_update(None, "synchronous", "FULL")?;
         let pushed = (|| {
@@ -142,8 +173,10 @@ impl Store {
                 "INSERT INTO policies VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![new.name, new.version, new.digest, new.document, new.pushed, new.pushed_by],
             )?;
+            let news = news(&new);
+            let id = keep(&transaction, &news)?;
             transaction.commit()?;
-            Ok(new)
+            Ok((new, news, id))
         })();
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         pushed
@@ -173,31 +206,75 @@ impl Store {
     }
 
     /// Notes an invocation before it begins.
-    pub(super) fn begin(&self, kept: &Kept) -> Result<()> {
-        lock(&self.0).execute(
-            "INSERT INTO invocations VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![kept.id, kept.boot, kept.slot, kept.generation, kept.state, kept.facts],
-        )?;
-        Ok(())
+    pub(super) fn begin(&self, kept: &Kept, news: &News) -> Result<NewsId> {
+        self.transact(news, |transaction| {
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO invocations VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            insert.execute(params![
+                kept.id,
+                kept.boot,
+                kept.slot,
+                kept.generation,
+                kept.state,
+                kept.facts
+            ])?;
+            Ok(())
+        })
     }
 
-    /// Notes what an invocation now is: its state, its facts, or both.
-    pub(super) fn change(&self, id: &str, state: Option<&str>, facts: Option<&str>) -> Result<()> {
-        lock(&self.0).execute(
-            "UPDATE invocations SET state = coalesce(?2, state), facts = coalesce(?3, facts) WHERE id = ?1",
-            params![id, state, facts],
-        )?;
-        Ok(())
+    /// Notes new facts of an invocation.
+    pub(super) fn change_facts(&self, id: Uuid, facts: &str, news: &News) -> Result<NewsId> {
+        self.transact(news, |transaction| {
+            let mut change = transaction.prepare_cached("UPDATE invocations SET facts = ?2 WHERE id = ?1")?;
+            change.execute(params![id.to_string(), facts])?;
+            Ok(())
+        })
     }
 
     /// Notes that these invocations are now in `state`.
-    pub(super) fn change_states(&self, ids: &[Uuid], state: &str) -> Result<()> {
-        let mut connection = lock(&self.0);
-        let transaction = connection.transaction()?;
-        {
+    pub(super) fn change_states<Id: ToString>(&self, ids: &[Id], state: &str, news: &News) -> Result<NewsId> {
+        self.transact(news, |transaction| {
             let mut change = transaction.prepare_cached("UPDATE invocations SET state = ?2 WHERE id = ?1")?;
             for id in ids {
                 change.execute(params![id.to_string(), state])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A change and its news: both are kept, or neither.
+    fn transact(
+        &self,
+        news: &News,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<NewsId> {
+        let mut connection = lock(&self.0);
+        let transaction = connection.transaction()?;
+        change(&transaction)?;
+        let id = keep(&transaction, news)?;
+        transaction.commit()?;
+        Ok(id)
+    }
+
+    /// News that the log may not have, oldest first.
+    pub(super) fn news(&self) -> Result<Vec<(NewsId, News)>> {
+        let connection = lock(&self.0);
+        let mut rows = connection.prepare("SELECT id, position, lines FROM news ORDER BY id")?;
+        let news = rows.query_map([], |row| {
+            let position = row.get::<_, i64>(1)?.cast_unsigned();
+            Ok((NewsId(row.get(0)?), News { position, lines: row.get(2)? }))
+        })?;
+        Ok(news.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Forgets news that the log has.
+    pub(super) fn forget_news(&self, told: &[NewsId]) -> Result<()> {
+        let mut connection = lock(&self.0);
+        let transaction = connection.transaction()?;
+        {
+            let mut forget = transaction.prepare_cached("DELETE FROM news WHERE id = ?1")?;
+            for NewsId(id) in told {
+                forget.execute([id])?;
             }
         }
         Ok(transaction.commit()?)
@@ -265,11 +342,18 @@ mod tests {
         (dir, store)
     }
 
+    fn news(line: &str) -> News {
+        News { position: u64::MAX, lines: line.into() }
+    }
+
     #[test]
     fn versions_of_a_policy_are_counted_and_kept() {
         let (dir, store) = store();
         for (name, digest) in [("a", "1"), ("b", "2"), ("a", "3")] {
-            store.push(name, digest, "text", 7).expect("pushed");
+            let (version, news, id) =
+                store.push((name, digest, "text"), 7, |v| news(&v.digest)).expect("pushed");
+            assert_eq!((version.digest.as_str(), news.lines.as_slice()), (digest, digest.as_bytes()));
+            assert_eq!(store.news().expect("read").last(), Some(&(id, news)));
         }
         drop(store);
         let store = Store::open(&dir.path().join("state/state.db")).expect("opens again");
@@ -293,11 +377,38 @@ mod tests {
             state: "active".into(),
             facts: "{}".into(),
         };
-        store.begin(&kept).expect("noted");
-        store.change("i", Some("revoked"), None).expect("changed");
-        assert_eq!(store.unfinished().expect("read"), [Kept { state: "revoked".into(), ..kept }]);
-        store.change("i", Some("ended"), Some("{}")).expect("changed");
+        let id = Uuid::now_v7();
+        let kept = Kept { id: id.to_string(), ..kept };
+        let told = [
+            store.begin(&kept, &news("start")).expect("noted"),
+            store.change_states(&[id], "revoked", &news("revoke")).expect("changed"),
+            store.change_facts(id, "{\"a\":1}", &news("extend")).expect("changed"),
+        ];
+        let now = Kept { state: "revoked".into(), facts: "{\"a\":1}".into(), ..kept };
+        assert_eq!(store.unfinished().expect("read"), [now]);
+        let kept = ["start", "revoke", "extend"].map(news);
+        assert_eq!(store.news().expect("read"), told.into_iter().zip(kept).collect::<Vec<_>>());
+        store.change_states(&[id], "ended", &news("end")).expect("changed");
         assert!(store.unfinished().expect("read").is_empty());
+        store.forget_news(&told).expect("forgotten");
+        let left: Vec<_> = store.news().expect("read").into_iter().map(|(_, news)| news).collect();
+        assert_eq!(left, [news("end")]);
+    }
+
+    #[test]
+    fn a_change_that_fails_leaves_no_news() {
+        let (_dir, store) = store();
+        let kept = Kept {
+            id: "i".into(),
+            boot: "b".into(),
+            slot: 1,
+            generation: 1,
+            state: "active".into(),
+            facts: "{}".into(),
+        };
+        store.begin(&kept, &news("start")).expect("noted");
+        store.begin(&kept, &news("again")).expect_err("one of that name is there");
+        assert_eq!(store.news().expect("read").len(), 1);
     }
 
     #[test]

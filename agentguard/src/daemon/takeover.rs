@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Daemon;
 use super::catalogue;
 use super::registry::{Facts, Invocation, State};
 use super::seen::Seen;
-use super::store::Kept;
+use super::store::{Kept, News, Store};
+use super::{Daemon, lines};
+use crate::clock;
 use crate::event::record::{Record, Whose};
 use crate::policy::Explainer;
 
@@ -31,6 +32,7 @@ impl Daemon {
     /// # Errors
     /// When the state database or the event log can't be read. Nothing is detached then: what was enforced still is.
     pub(super) fn take_over(self: &Arc<Self>, log: &Path) -> Result<()> {
+        self.tell_rest(log).context("recording what the daemon before this one had no time for")?;
         let logged = self.logged(log).context("reading the end of the event log")?;
         let kept = self.store.unfinished()?;
         let mut found = Found::default();
@@ -42,10 +44,11 @@ impl Daemon {
         self.kernel().adopt_tables(slots.into_iter());
         self.adopt_rules(&found.adopted);
         for (kept, why) in &found.over {
-            self.store.change(&kept.id, Some(State::Ended.name()), None)?;
-            if let Ok(facts) = serde_json::from_str::<Facts>(&kept.facts) {
-                self.note_over(kept, &facts, why);
-            }
+            let facts = serde_json::from_str::<Facts>(&kept.facts).ok();
+            let record = facts.map(|facts| record_over(kept, &facts, why));
+            let ids = [&kept.id];
+            let change = |store: &Store, news: &News| store.change_states(&ids, State::Ended.name(), news);
+            self.tell(lines(record, "end"), change)?;
         }
         self.store.prune()?;
         self.take_over_selectors(&found.adopted)?;
@@ -61,6 +64,7 @@ impl Daemon {
         record.what.detail.insert("unknown", json!(strangers));
         self.note(record, "takeover");
         self.finish_pushes()?;
+        self.recount();
         self.look_after_counts();
         for tag in found.adopted {
             self.look_after(tag);
@@ -74,10 +78,24 @@ impl Daemon {
         match slot.state {
             wire::state::REVOKED => drop(self.barred(&[tag], State::Revoked, "revoke")), // the store was made, no more
             wire::state::EXPIRED => drop(self.barred(&[tag], State::Expired, "expire")),
-            _ => {}
+            _ => self.finish_extension(tag, &slot),
         }
         self.expire_later(tag);
         self.end_if_over(tag, 0);
+    }
+
+    /// Gives an invocation the time that a daemon that was killed had recorded, and not given it. None if it is over.
+    fn finish_extension(&self, tag: Tag, slot: &wire::Invocation) {
+        let mut registry = self.registry();
+        let Some(invocation) = registry.get_mut(tag) else { return };
+        if slot.expires_ns <= clock::boot_ns() {
+            invocation.facts.expires_ns = slot.expires_ns;
+        }
+        let expires_ns = invocation.facts.expires_ns;
+        drop(registry);
+        if slot.expires_ns != expires_ns {
+            self.kernel().set_expiry(tag.slot, expires_ns);
+        }
     }
 
     fn adopt_one(&self, kept: Kept, logged: &HashMap<Uuid, Seen>, found: &mut Found) -> Result<()> {
@@ -156,10 +174,10 @@ impl Daemon {
             }
         }
     }
+}
 
-    fn note_over(&self, kept: &Kept, facts: &Facts, why: &str) {
-        let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
-        record.what.detail.insert("why", json!(why));
-        self.note(record, "end");
-    }
+fn record_over(kept: &Kept, facts: &Facts, why: &str) -> Record<'static> {
+    let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
+    record.what.detail.insert("why", json!(why));
+    record
 }

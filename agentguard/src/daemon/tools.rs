@@ -73,22 +73,10 @@ impl Daemon {
                 ..parent.facts.clone()
             };
             let (chain, tables, parent) = (chain.clone(), *tables, Some(parent.tag));
-            self.begin(kernel, registry, New { facts, chain, tables, parent, tasks: 0 })?;
+            let detail = Some(("tool", true.into()));
+            self.begin(kernel, registry, New { facts, chain, tables, parent, tasks: 0, detail })?;
         }
         Ok(())
-    }
-
-    /// Records that the identities of `drafts` were issued to invocation `id`.
-    pub(super) fn note_tools(&self, id: uuid::Uuid, drafts: &[ToolDraft]) {
-        let issued = |i: &&Invocation| drafts.iter().any(|draft| i.facts.tool.as_ref() == Some(&draft.name));
-        let records: Vec<_> = {
-            let registry = self.registry();
-            registry.children(id).into_iter().filter(issued).map(Invocation::record).collect()
-        };
-        for mut record in records {
-            record.what.detail.insert("tool", true.into());
-            self.note(record, "start");
-        }
     }
 
     /// Tells the kernel which identities the tools of `invocation` have under the tables at `index`.

@@ -114,16 +114,18 @@ impl Daemon {
             }
         };
         if live {
-            self.looks.unsettled.store(true, Ordering::SeqCst);
+            self.recount();
         }
         live
     }
 
+    /// Has all counts looked at next time: of a daemon that was killed, one may have been begun and not been made true.
+    pub(super) fn recount(&self) {
+        self.looks.unsettled.store(true, Ordering::SeqCst);
+    }
+
     fn look(&self) {
         self.gather_moved();
-        if self.level != Level::Lsm {
-            return; // level compat is not in force where tracepoints are skipped
-        }
         if let Err(e) = self.correct_counts() {
             tracing::error!("counting the tasks of invocations: {e:#}");
         }
@@ -131,7 +133,8 @@ impl Daemon {
 
     /// Corrects the counts that are off, and ends the invocations of which nothing is left.
     fn correct_counts(&self) -> Result<()> {
-        let misses = self.kernel().tracepoint_misses()?;
+        // Level compat is not in force where tracepoints are skipped.
+        let misses = if self.level == Level::Lsm { self.kernel().tracepoint_misses()? } else { 0 };
         let grew = self.looks.misses.swap(misses, Ordering::SeqCst) != misses;
         if grew {
             self.gather(); // a fork into a cgroup may be among them

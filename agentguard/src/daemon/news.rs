@@ -1,0 +1,138 @@
+//! What happens to invocations and policies is in the database and in the event log: in both, once, whenever the daemon is
+//! killed (`store.rs` says how).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::store::{News, NewsId, Store};
+use super::{Daemon, lock};
+
+impl Daemon {
+    /// What `lines` say, for a change in the database.
+    pub(super) fn news(&self, lines: Vec<u8>) -> News {
+        News { position: self.recorder.position(), lines }
+    }
+
+    /// Makes a change in the database, and records it.
+    ///
+    /// # Errors
+    /// When the database can't be written. Nothing is recorded then.
+    pub(super) fn tell(
+        &self,
+        lines: Vec<u8>,
+        change: impl FnOnce(&Store, &News) -> Result<NewsId>,
+    ) -> Result<()> {
+        let news = self.news(lines);
+        let id = change(&self.store, &news)?;
+        self.told(&news, id);
+        Ok(())
+    }
+
+    /// The same for what has happened already: it is recorded also when the database can't be written.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub(super) fn tell_anyway(
+        &self,
+        lines: Vec<u8>,
+        change: impl FnOnce(&Store, &News) -> Result<NewsId>,
+    ) -> Result<()> {
+        let news = self.news(lines);
+        let kept = change(&self.store, &news);
+        match kept {
+            Ok(id) => self.told(&news, id),
+            Err(_) => self.recorder.write(&news.lines),
+        }
+        kept.map(|_| ()).context("state database")
+    }
+
+    /// Records news that the database has.
+    pub(super) fn told(&self, news: &News, id: NewsId) {
+        self.recorder.write(&news.lines);
+        lock(&self.told).push(id);
+    }
+
+    /// Forgets news that are in the log. Those that wait for room in it are kept.
+    pub(super) fn forget_told(&self) -> Result<()> {
+        let told = std::mem::take(&mut *lock(&self.told));
+        if told.is_empty() {
+            return Ok(());
+        }
+        if self.recorder.waits() {
+            lock(&self.told).extend(told);
+            return Ok(());
+        }
+        self.store.forget_news(&told)
+    }
+
+    /// Records what a daemon that was killed had kept for the log at `path` and not written.
+    pub(super) fn tell_rest(&self, path: &Path) -> Result<()> {
+        let (ids, mut news): (Vec<_>, Vec<_>) = self.store.news()?.into_iter().unzip();
+        keep_untold(&mut news, path).with_context(|| path.display().to_string())?;
+        for (id, news) in ids.into_iter().zip(&news) {
+            self.told(news, id);
+        }
+        self.forget_told()
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n')
+}
+
+/// Removes the lines from `news` that the log at `path` has. It may be another file than it was; then it has none.
+fn keep_untold(news: &mut [News], path: &Path) -> std::io::Result<()> {
+    let Some(start) = news.iter().map(|news| news.position).min() else { return Ok(()) };
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(if len < start { 0 } else { start }))?;
+    let mut log = BufReader::new(file);
+    let mut missing: HashSet<Vec<u8>> =
+        news.iter().flat_map(|news| lines(&news.lines)).map(<[u8]>::to_vec).collect();
+    let mut line = Vec::new();
+    while log.read_until(b'\n', &mut line)? > 0 {
+        missing.remove(&line);
+        line.clear();
+    }
+    for news in news {
+        news.lines = lines(&news.lines).filter(|line| missing.contains(*line)).flatten().copied().collect();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of `news`, each with the place where the log ended before, when the log is `log`.
+    fn untold(log: &str, news: &[(u64, &str)]) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("events.jsonl");
+        std::fs::write(&path, log).expect("written");
+        let news = news.iter().map(|(position, text)| News { position: *position, lines: (*text).into() });
+        let mut news: Vec<_> = news.collect();
+        keep_untold(&mut news, &path).expect("read");
+        news.into_iter().map(|news| String::from_utf8(news.lines).expect("text")).collect()
+    }
+
+    #[test]
+    fn what_the_log_has_is_not_told_again() {
+        assert_eq!(untold("a\nb\nc\n", &[(2, "b\n"), (4, "c\n")]), ["", ""]);
+        assert_eq!(untold("a\nb\n", &[(2, "b\n"), (4, "c\n")]), ["", "c\n"]);
+        assert_eq!(untold("a\n", &[]), [""; 0]);
+    }
+
+    #[test]
+    fn of_lines_that_were_written_together_those_are_told_that_the_log_has_not() {
+        assert_eq!(untold("a\nb\ntruncated c\n", &[(2, "b\nc\nd\n")]), ["c\nd\n"]);
+    }
+
+    #[test]
+    fn another_log_is_read_from_its_beginning() {
+        assert_eq!(untold("b\n", &[(100, "b\n"), (102, "c\n")]), ["", "c\n"]);
+    }
+}

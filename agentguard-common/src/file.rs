@@ -89,7 +89,18 @@ pub const COMB_WORDS: u32 = 2;
 /// Words of the byte class table.
 pub const CLASS_WORDS: u32 = 64;
 
-/// The verdict word of a state: allow mask, ask mask, and whether the state absorbs every byte.
+/// How long a walk that came to a state stays in it, whatever bytes come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Some byte of a name leads elsewhere.
+    None,
+    /// To the end of the name: only a slash leads elsewhere.
+    Name,
+    /// To the end of the path.
+    Path,
+}
+
+/// The verdict word of a state: allow mask, ask mask, and how long a walk stays there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct StateVerdict(pub u32);
@@ -98,17 +109,23 @@ impl StateVerdict {
     const ASK_SHIFT: u32 = 16;
     /// Every byte leads back to this state: the walk may stop.
     pub const FINAL: u32 = 1 << 31;
+    /// Every byte but a slash does: the walk may stop for this name.
+    pub const NAMED: u32 = 1 << 15;
 
     #[must_use]
-    pub const fn new(allow: Access, ask: Access, is_final: bool) -> Self {
-        let f = if is_final { Self::FINAL } else { 0 };
-        Self(allow.0 as u32 | ((ask.0 as u32) << Self::ASK_SHIFT) | f)
+    pub const fn new(allow: Access, ask: Access, stay: Stay) -> Self {
+        let stay = match stay {
+            Stay::None => 0,
+            Stay::Name => Self::NAMED,
+            Stay::Path => Self::NAMED | Self::FINAL,
+        };
+        Self(allow.0 as u32 | ((ask.0 as u32) << Self::ASK_SHIFT) | stay)
     }
 
     #[inline(always)]
     #[must_use]
     pub const fn allow(self) -> Access {
-        Access((self.0 & 0xffff) as u16)
+        Access((self.0 & 0x7fff) as u16)
     }
 
     #[inline(always)]
@@ -121,6 +138,13 @@ impl StateVerdict {
     #[must_use]
     pub const fn is_final(self) -> bool {
         self.0 & Self::FINAL != 0
+    }
+
+    /// Whether the rest of a name changes nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stays_in_name(self) -> bool {
+        self.0 & Self::NAMED != 0
     }
 }
 
@@ -190,9 +214,9 @@ pub fn walk<W: Words + ?Sized>(words: &W, policy: &PolicyHeader, path: &[u8]) ->
 mod tests {
     use super::*;
 
-    const READ: StateVerdict = StateVerdict::new(Access::READ, Access::NONE, true);
-    const BOTH: StateVerdict = StateVerdict::new(Access(3), Access::NONE, true);
-    const ASKED: StateVerdict = StateVerdict::new(Access::READ, Access::WRITE, true);
+    const READ: StateVerdict = StateVerdict::new(Access::READ, Access::NONE, Stay::Path);
+    const BOTH: StateVerdict = StateVerdict::new(Access(3), Access::NONE, Stay::Path);
+    const ASKED: StateVerdict = StateVerdict::new(Access::READ, Access::WRITE, Stay::Path);
 
     #[test]
     fn moving_must_not_add_a_right() {

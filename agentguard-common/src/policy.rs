@@ -62,6 +62,13 @@ impl PolicyHeader {
     pub const fn file_tables(&self) -> FileTables {
         FileTables { classes: self.classes, states: self.states, comb: self.comb, start: self.start }
     }
+
+    /// Whether what is allowed is to be recorded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn records_allowed(&self) -> bool {
+        self.flags & flags::LOG_ALLOWED != 0
+    }
 }
 
 /// Flags of a policy.

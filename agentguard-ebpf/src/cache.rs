@@ -18,9 +18,8 @@
 use core::ffi::c_void;
 use core::ptr::null_mut;
 
-use agentguard_common::file::{self, Access};
+use agentguard_common::file::{self, Access, StateVerdict};
 use agentguard_common::offsets::ABSENT;
-use agentguard_common::policy::flags::LOG_ALLOWED;
 use agentguard_common::policy::{FileTables, PolicyHeader};
 use aya_ebpf::bindings::{BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct};
 use aya_ebpf::helpers::generated::{bpf_inode_storage_delete, bpf_inode_storage_get, bpf_jiffies64};
@@ -186,15 +185,20 @@ impl Place {
     }
 }
 
-/// The state behind the entry's name, begun in `state`; only of a name that the entry itself has room for.
+/// The verdict behind the entry's name, begun in `state`; only of a name that the entry itself has room for. Most names are
+/// read as far as their first byte that no rule waits for.
 #[inline(always)]
-fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> Option<u32> {
+fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> Option<StateVerdict> {
+    let mut state = state;
+    let mut verdict = file::state_verdict(&arena, tables, state);
+    if verdict.stays_in_name() {
+        return Some(verdict); // whatever the name is
+    }
     let (old, new) = (offset!(dentry_iname), offset!(dentry_shortname));
     let room = if old == ABSENT as usize { new } else { old };
     if room == ABSENT as usize {
         return None;
     }
-    let mut state = state;
     // SAFETY: typed pointers, and the constant offset of a member.
     unsafe {
         let at = member!(place.entry, dentry_name_text: u64);
@@ -203,20 +207,17 @@ fn behind_name(place: &Place, arena: Arena, tables: FileTables, state: u32) -> O
             return None;
         }
         let (mut index, mut bytes) = (0, 0);
-        while index < SHORT_NAME && index != len {
+        while index < SHORT_NAME && index != len && !verdict.stays_in_name() {
             if index % 8 == 0 {
                 bytes = kread::member::<u64>(place.entry, room + index as usize);
             }
-            let before = state;
-            state = file::step(&arena, tables, before, bytes as u8);
-            if state == before && file::state_verdict(&arena, tables, state).is_final() {
-                break; // whatever else the name has in it
-            }
+            state = file::step(&arena, tables, state, bytes as u8);
+            verdict = file::state_verdict(&arena, tables, state);
             bytes >>= 8;
             index += 1;
         }
     }
-    Some(state)
+    Some(verdict)
 }
 
 /// Never attached. Whether it loads tells whether this kernel's verifier takes an inode that was reached from an open file:
@@ -238,15 +239,15 @@ pub fn cache_trial(ctx: LsmContext) -> i32 {
 #[inline(always)]
 pub(crate) fn allows(policy: *const PolicyHeader, place: &Place, want: Access) -> bool {
     // SAFETY: a live map value; a version is written before it is referred to, and then only made vacant.
-    let (flags, generation, tables) =
-        unsafe { ((*policy).flags, (*policy).generation, (*policy).file_tables()) };
-    if flags & LOG_ALLOWED != 0 {
+    let (recorded, generation, tables) =
+        unsafe { ((*policy).records_allowed(), (*policy).generation, (*policy).file_tables()) };
+    if recorded {
         return false;
     }
     let Some(arena) = Arena::get() else { return false };
     let Some((state, moment)) = place.known(generation) else { return false };
-    let Some(state) = behind_name(place, arena, tables, state) else { return false };
-    let allowed = file::decide(file::state_verdict(&arena, tables, state), want).is_allow();
+    let Some(verdict) = behind_name(place, arena, tables, state) else { return false };
+    let allowed = file::decide(verdict, want).is_allow();
     allowed && place.holds() && Moment::now() == Some(moment)
 }
 

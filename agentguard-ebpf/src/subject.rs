@@ -284,7 +284,8 @@ impl Subject {
     /// Whether the policy asks to record what is allowed.
     #[inline(always)]
     pub(crate) fn records_allowed(&self) -> bool {
-        self.policy_flags() & flags::LOG_ALLOWED != 0
+        // SAFETY: null or a live map value.
+        !self.policy.is_null() && unsafe { (*self.policy).records_allowed() }
     }
 
     /// A copy of the policy header.

@@ -8,12 +8,11 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use super::file::{check_file, check_open};
-use super::open;
+use super::open::{self, PROT_WRITE};
 use super::privilege::demand_as;
 use crate::subject::{current_tag, current_tagged};
 use crate::{kread, offset};
 
-const PROT_WRITE: u64 = 2;
 const PROT_EXEC: u64 = 4;
 
 /// Decides that `file`, null for anonymous memory, becomes executable. Memory that the task can have written itself is

@@ -9,7 +9,6 @@ use agentguard_common::counter::Counter;
 use agentguard_common::event::Action;
 use agentguard_common::invocation::Tag;
 use agentguard_common::net::{self, Address, IPPROTO_TCP, NetFacts, NetOp};
-use agentguard_common::policy::flags;
 use agentguard_common::policy::privilege::RAW_SOCKET;
 use agentguard_common::verdict::{Reason, Verdict};
 use aya_ebpf::EbpfContext as _;
@@ -129,7 +128,7 @@ pub(super) extern "C" fn allows_v4(slot: u32, generation: u32, address: u32, key
     let Some(arena) = Arena::get() else { return 0 };
     let address = Address::v4(address, NetOp::Connect);
     let allowed = net::decide_key(&arena, policy, address, key).is_allow();
-    i32::from(allowed && policy.flags & flags::LOG_ALLOWED == 0)
+    i32::from(allowed && !policy.records_allowed())
 }
 
 #[inline(never)]

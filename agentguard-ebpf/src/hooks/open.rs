@@ -26,7 +26,7 @@ const MAY_WRITE: i32 = 2;
 const MAY_READ: i32 = 4;
 const MAY_APPEND: i32 = 8;
 const PROT_READ: u64 = 1;
-const PROT_WRITE: u64 = 2;
+pub(super) const PROT_WRITE: u64 = 2;
 const S_IFSOCK: u16 = 0o140_000;
 /// `fcntl` commands that concern the descriptor and not what it leads to.
 const F_DUPFD: u32 = 0;

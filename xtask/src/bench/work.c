@@ -55,6 +55,7 @@ static enum outcome open_close(const char *path)
 static enum outcome open2(void) { return open_close("/b/f"); }
 static enum outcome open6(void) { return open_close("/b/d2/d3/d4/d5/f"); }
 static enum outcome open12(void) { return open_close("/b/d2/d3/d4/d5/d6/d7/d8/d9/d10/d11/f"); }
+static enum outcome open2_long(void) { return open_close("/b/test_name_of_24_bytes.py"); }
 static enum outcome open_denied(void) { return open_close("/secret/key"); }
 
 static struct sockaddr_in loopback(uint16_t port)
@@ -114,6 +115,7 @@ static const struct test {
 	{ "open2", open2, 5, 400, 0 },
 	{ "open6", open6, 5, 400, 0 },
 	{ "open12", open12, 5, 400, 0 },
+	{ "open2-long", open2_long, 5, 400, 0 },
 	{ "connect-closed", connect_closed, 5, 240, 0 },
 	{ "connect-accept", connect_accept, 5, 160, 0 },
 	{ "fork-exec", fork_exec, 5, 48, 0 },

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use agentguard_common::file::{Access, CLASS_WORDS, COMB_WORDS, STATE_WORDS, StateVerdict};
+use agentguard_common::file::{Access, CLASS_WORDS, COMB_WORDS, STATE_WORDS, StateVerdict, Stay};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{CompileError, MAX_WORDS};
@@ -179,6 +179,16 @@ fn patterns(rules: &[FileRule], tools: &[Tool]) -> Result<Vec<Pattern>, CompileE
     Ok(out)
 }
 
+/// How long a walk stays in state `id`, which leads to `next` by class of byte. The class of a slash has nothing else in it.
+pub(super) fn stay(id: u32, next: &[u32], slash: u8) -> Stay {
+    let leaves = |class: usize| next[class] != id;
+    match (leaves(usize::from(slash)), (0..next.len()).filter(|class| leaves(*class)).count()) {
+        (false, 0) => Stay::Path,
+        (true, 1) => Stay::Name,
+        _ => Stay::None,
+    }
+}
+
 /// Bytes that no token tells apart share a class.
 fn classes(patterns: &[Pattern]) -> ([u8; 256], Vec<u8>) {
     let mut literal = [false; 256];
@@ -266,8 +276,8 @@ pub(super) fn build(rules: &[FileRule], tools: &[Tool]) -> Result<Dfa, CompileEr
         next.clear();
         next.extend(representatives.iter().map(|byte| builder.id(step(&patterns, &state, *byte))));
         let (allow, ask, tool) = state.verdict(&patterns);
-        let absorbing = next.iter().all(|&n| n as usize == builder.rows.len());
-        builder.push(Row::new(&next, StateVerdict::new(allow, ask, absorbing), tool));
+        let stay = stay(builder.rows.len() as u32, &next, classes[usize::from(b'/')]);
+        builder.push(Row::new(&next, StateVerdict::new(allow, ask, stay), tool));
     }
     builder.within_limits()?;
     Ok(Dfa { classes, class_count: representatives.len(), rows: builder.rows })

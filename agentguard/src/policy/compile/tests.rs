@@ -3,6 +3,7 @@
 mod chain;
 mod limits;
 mod oracle;
+mod stay;
 mod tools;
 mod tree;
 

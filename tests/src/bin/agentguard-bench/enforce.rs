@@ -14,7 +14,8 @@ use agentguard_tests::{Level, Site};
 const DIRECTORY: &str = "/b";
 const WORK: &str = "/b/work";
 const DEEPEST: &str = "/b/d2/d3/d4/d5/d6/d7/d8/d9/d10/d11";
-const OPENED: [&str; 3] = ["/b/f", "/b/d2/d3/d4/d5/f", "/b/d2/d3/d4/d5/d6/d7/d8/d9/d10/d11/f"];
+const OPENED: [&str; 4] =
+    ["/b/f", "/b/d2/d3/d4/d5/f", "/b/d2/d3/d4/d5/d6/d7/d8/d9/d10/d11/f", "/b/test_name_of_24_bytes.py"];
 /// The same program by the name under which it does nothing. Statically linked, so that exec costs little besides what
 /// enforcement adds.
 const TRUE: &str = "/b/true";

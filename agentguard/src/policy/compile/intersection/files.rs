@@ -2,12 +2,12 @@
 //! pairs that a path can reach are made: policies that speak of different trees have a small product.
 
 use agentguard_common::file::{
-    Access, CLASS_WORDS, COMB_WORDS, STATE_WORDS, StateVerdict, state_tool, state_verdict, step,
+    Access, CLASS_WORDS, COMB_WORDS, STATE_WORDS, StateVerdict, Stay, state_tool, state_verdict, step,
 };
 use agentguard_common::policy::FileTables;
 use rustc_hash::FxHashMap;
 
-use super::super::dfa::{Dfa, Row};
+use super::super::dfa::{self, Dfa, Row};
 use super::super::pack::FREE;
 use super::{CompileError, Compiled, MAX_WORDS};
 
@@ -95,11 +95,11 @@ impl<'a> Side<'a> {
 }
 
 /// Allowed if both allow; asked about if neither denies and one asks.
-fn weaker(above: StateVerdict, below: StateVerdict, absorbing: bool) -> StateVerdict {
+fn weaker(above: StateVerdict, below: StateVerdict, stay: Stay) -> StateVerdict {
     let both = |a: Access, b: Access| Access(a.0 & b.0);
     let allow = both(above.allow(), below.allow());
     let granted = both(above.allow().union(above.ask()), below.allow().union(below.ask()));
-    StateVerdict::new(allow, granted.without(allow), absorbing)
+    StateVerdict::new(allow, granted.without(allow), stay)
 }
 
 struct Product<'a> {
@@ -130,14 +130,13 @@ impl Product<'_> {
     }
 
     /// The row of the next pair that has none; `next` is where its classes of bytes lead.
-    fn push(&mut self, pair: (u32, u32), next: &[u32]) {
-        let id = self.rows.len() as u32;
-        let absorbing = next.iter().all(|n| *n == id);
+    fn push(&mut self, pair: (u32, u32), next: &[u32], slash: u8) {
+        let stay = dfa::stay(self.rows.len() as u32, next, slash);
         let (verdict, tool) = if pair == DEAD {
-            (StateVerdict::new(Access::NONE, Access::NONE, absorbing), 0)
+            (StateVerdict::new(Access::NONE, Access::NONE, stay), 0)
         } else {
             let of = |side: &Side<'_>, state| state_verdict(side.words, side.tables, state);
-            let verdict = weaker(of(&self.above, pair.0), of(&self.below, pair.1), absorbing);
+            let verdict = weaker(of(&self.above, pair.0), of(&self.below, pair.1), stay);
             (verdict, state_tool(self.below.words, self.below.tables, pair.1))
         };
         let row = Row::new(next, verdict, tool);
@@ -194,7 +193,7 @@ pub(super) fn product(above: &Compiled, below: &Compiled) -> Result<Dfa, Compile
             }
             next.push(last.1);
         }
-        product.push(pair, &next);
+        product.push(pair, &next, classes[usize::from(b'/')]);
     }
     product.within_limits(representatives.len())?;
     Ok(Dfa { classes, class_count: representatives.len(), rows: product.rows })

@@ -184,7 +184,7 @@ fn flags_privileges_and_families_are_intersected() {
     assert!(matches!(intersection(&[]), Err(CompileError::EmptyChain)));
 }
 
-fn shipped() -> Vec<Compiled> {
+pub(super) fn shipped() -> Vec<Compiled> {
     let load = |name| load(name, builtin(name).expect("shipped"), &variables()).expect(name);
     builtin_names().into_iter().map(|name| compile(&load(name)).expect(name)).collect()
 }

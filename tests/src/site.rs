@@ -171,6 +171,12 @@ impl Site {
         self.home.join(EVENTS)
     }
 
+    /// The daemon's database.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.home.join("state.db")
+    }
+
     /// Where the daemon pins what outlives it.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
@@ -233,7 +239,7 @@ impl Site {
     fn agentguard_of(&self, binary: &Path) -> Command {
         let mut command = Command::new(binary);
         command.arg("--socket").arg(self.socket()).arg("--event-log").arg(self.event_log());
-        command.arg("--state").arg(self.home.join("state.db")).arg("--pins").arg(self.pins());
+        command.arg("--state").arg(self.state()).arg("--pins").arg(self.pins());
         command.current_dir(self.path("workspace"));
         command
     }

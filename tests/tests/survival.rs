@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use agentguard_tests::agent::PYTHON;
 use agentguard_tests::loopback::Listener;
+use agentguard_tests::process::{Capture, Owned, await_line};
 use agentguard_tests::puppet::Puppet;
 use agentguard_tests::{Level, Policy, Site, level};
 
@@ -145,6 +147,39 @@ fn what_could_not_be_recorded_before_the_daemon_was_killed_is_recorded_by_the_ne
     site.log().until_end(&id);
     drop(disk);
     last.stop(&site, libc::SIGTERM);
+}
+
+/// Keeps others from writing to the database that is its argument until its standard input ends.
+const LOCKED: &str = r"
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute('BEGIN IMMEDIATE')
+print('locked', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn what_the_database_refused_is_told_once_and_kept_later() {
+    let site = Site::new();
+    let daemon = site.daemon();
+    let puppet = site.agent(site.policy("plain", "", "")).puppet();
+    let id = puppet.invocation();
+    let mut lock = std::process::Command::new(PYTHON);
+    lock.args(["-c", LOCKED, &site.state().display().to_string()]);
+    let capture = Capture::new(&site.path("output"), &mut lock);
+    let mut lock = Owned::spawn(lock.stdin(std::process::Stdio::piped()));
+    await_line(&capture.stdout, "locked");
+    let _ = site.call(&["revoke", &id]).success();
+    let times = |action| site.log().of(&id).iter().filter(|e| e.text("/action") == action).count();
+    assert_eq!(times("revoke"), 1, "it happened, so it is recorded");
+    drop(puppet);
+    site.log().until_end(&id);
+    drop(lock.child().stdin.take());
+    assert!(lock.wait().success());
+    daemon.end(libc::SIGTERM);
+    let next = site.daemon();
+    assert_eq!(["revoke", "end"].map(times), [1, 1]);
+    next.stop(&site, libc::SIGTERM);
 }
 
 /// The wall clock of a guest, put back by hours until this is dropped. The clock of the machine that builds is let alone.

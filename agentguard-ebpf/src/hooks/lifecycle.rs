@@ -41,7 +41,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     let child: *mut task_struct = ctx.arg(1);
     let Some(tag) = current_tag().or_else(|| enrol::child(child)) else { return 0 };
     let subject = Subject::of(tag);
-    if was_io_worker(child) {
+    if was_io_worker(child) || is_io_worker(child) {
         return 0; // newer kernels trace the making of workers, older ones don't: they are not counted on any
     }
     if lineage::is_on() {

@@ -234,16 +234,16 @@ impl Daemon {
         tag.into_iter().for_each(|tag| self.end_if_over(tag, 0));
     }
 
-    /// Somebody came to the cgroup of `tag`'s invocation by a hook of the kernel: at level `compat` it is killed where the
-    /// invocation is barred.
-    pub(super) fn joined(self: &Arc<Self>, tag: Tag) {
+    /// Kills, at level `compat`, what lives of an invocation that is barred: somebody came to its cgroup by a hook of the
+    /// kernel, or a daemon that was killed had not come to that.
+    pub(super) fn kill_if_barred(self: &Arc<Self>, tag: Tag) {
         let frozen = self.kernel().invocation(tag.slot).flags & flags::FROZEN != 0;
         let barred = |i: &Invocation| matches!(i.state, State::Revoked | State::Expired);
         if self.level == Level::Compat && !frozen && self.registry().get(tag).is_some_and(barred) {
             let daemon = self.clone(); // nothing else refuses it files and programs
             std::thread::spawn(move || {
                 if let Err(e) = daemon.kill(&[tag]) {
-                    tracing::error!("what came to the cgroup of a barred invocation: {e:#}");
+                    tracing::error!("what lives of a barred invocation: {e:#}");
                 }
             });
         }

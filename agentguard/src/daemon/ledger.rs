@@ -202,7 +202,7 @@ impl Sink for Ledger {
         }
         for (tag, of) in known {
             if of.joined {
-                self.daemon.joined(tag);
+                self.daemon.kill_if_barred(tag);
             }
             self.daemon.end_if_over(tag, of.last_ns);
         }
@@ -210,6 +210,7 @@ impl Sink for Ledger {
     }
 
     fn settle(&mut self) {
+        self.daemon.forget_told();
         self.look_for_losses();
     }
 }
@@ -247,15 +248,16 @@ impl Daemon {
 
     /// Notes in the database how far the log is known.
     pub(super) fn mark_log(&self) {
+        self.keep_rest();
         let position = self.recorder.position();
         let seen: BTreeMap<Uuid, Seen> = self.registry().live().map(|i| (i.id, i.seen.clone())).collect();
         let marked = serde_json::to_string(&seen)
             .map_err(Into::into)
-            .and_then(|seen| self.store.mark_log(position, &seen))
-            .and_then(|()| self.forget_told());
+            .and_then(|seen| self.store.mark_log(position, &seen));
         if let Err(e) = marked {
             tracing::error!("state database: {e:#}");
         }
+        self.forget_told();
     }
 
     /// What the log has of each invocation: what the database knows, and what came behind it.

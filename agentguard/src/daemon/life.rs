@@ -9,10 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::api::Extended;
-use super::registry::{Invocation, Registry, State};
-use super::store::{News, Store};
+use super::registry::{Facts, Invocation, Registry, State};
 use super::{Daemon, lines};
-use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
 
 /// Longest sleep before the clock is looked at again: sleeping stops while the machine is suspended, the boot clock
@@ -30,40 +28,48 @@ fn tool_is_idle(kernel: &Kernel, registry: &Registry, child: &Invocation) -> boo
         && registry.children(child.id).is_empty()
 }
 
-impl Daemon {
-    /// Records that invocations are in a new state. The kernel has it already, so a failure takes nothing back.
-    pub(super) fn tell_states(&self, ids: &[Uuid], state: State, records: Vec<Record<'_>>, action: &str) {
-        let change = |store: &Store, news: &News| store.change_states(ids, state.name(), news);
-        if let Err(e) = self.tell_anyway(lines(records, action), change) {
-            tracing::error!("{e:#}");
-        }
-    }
+/// Invocations whose authority was taken, and the lines that say so.
+#[must_use]
+pub(super) struct Barred {
+    pub(super) tags: Vec<Tag>,
+    ids: Vec<Uuid>,
+    state: State,
+    lines: Vec<u8>,
+}
 
-    /// Marks and records those of `tags` that are active: their authority was taken. True when there were any.
-    pub(super) fn barred(&self, tags: &[Tag], state: State, action: &str) -> bool {
-        let (mut ids, mut records) = (Vec::new(), Vec::new());
+impl Daemon {
+    /// Marks those of `tags` that are active: their authority was taken. To be told soon.
+    pub(super) fn bar(&self, tags: &[Tag], state: State, action: &str) -> Barred {
+        let (mut barred, mut ids, mut records) = (Vec::new(), Vec::new(), Vec::new());
         let mut registry = self.registry();
         for tag in tags {
             if let Some(invocation) = registry.bar(*tag, state) {
+                barred.push(*tag);
                 ids.push(invocation.id);
                 records.push(invocation.deny_record(state));
             }
         }
         drop(registry);
-        if ids.is_empty() {
+        Barred { tags: barred, ids, state, lines: lines(records, action) }
+    }
+
+    /// Records those whose authority was taken. True when there were any.
+    pub(super) fn tell_barred(&self, barred: &Barred) -> bool {
+        if barred.ids.is_empty() {
             return false;
         }
-        self.tell_states(&ids, state, records, action);
+        let untold = self.keep_states(&barred.ids, barred.state, barred.lines.clone());
+        self.told(untold);
         true
     }
 
     /// Names the state that an invocation past its time is in already. True the first time.
     pub(super) fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
-        let expired = self.barred(&[tag], State::Expired, "expire");
-        if expired {
-            kernel.set_state(tag.slot, wire::state::EXPIRED);
+        if self.registry().get(tag).is_none_or(|i| i.state != State::Active) {
+            return false;
         }
-        expired
+        kernel.set_state(tag.slot, wire::state::EXPIRED); // a daemon that is killed here leaves it to the next one
+        self.tell_barred(&self.bar(&[tag], State::Expired, "expire"))
     }
 
     /// Marks an invocation whose last task is gone, once all it did is recorded. `at_ns` is the time of its last event.
@@ -104,15 +110,14 @@ impl Daemon {
         drop(kernel);
         for over in tools.into_iter().chain([tag]) {
             self.record_gap(over);
-            let slot = self.kernel().invocation(over.slot);
-            self.finish(over, &slot, None);
+            self.finish(over);
         }
     }
 
     /// Ends an invocation: its record, its slot, its tables.
-    pub(super) fn finish(&self, tag: Tag, slot: &wire::Invocation, why: Option<&str>) {
+    fn finish(&self, tag: Tag) {
         let mut registry = self.registry();
-        let Some(invocation) = registry.get(tag) else { return };
+        let Some(invocation) = registry.begin_end(tag) else { return };
         let (id, parent, tables) = (invocation.id, invocation.facts.parent, invocation.tables);
         let chain = invocation.chain.clone();
         let state = invocation.state;
@@ -120,23 +125,25 @@ impl Daemon {
         if invocation.untraced > 0 {
             record.what.detail.insert("untraced", json!(invocation.untraced));
         }
-        if !registry.end(tag) {
-            return;
-        }
-        let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
         drop(registry);
-        if slot.generation == tag.generation && slot.state == wire::state::ACTIVE {
-            self.kernel().set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
-        }
-        Self::forget_tools(&mut self.kernel(), tag, (&chain, tables));
-        self.release_tables(tables);
+        let mut kernel = self.kernel();
+        let slot = kernel.invocation(tag.slot);
         for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
             record.what.detail.insert(name, value.into());
         }
-        if let Some(why) = why {
-            record.what.detail.insert("why", json!(why));
+        if slot.generation == tag.generation && slot.state == wire::state::ACTIVE {
+            kernel.set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
         }
-        self.tell_states(&[id], State::Ended, vec![record], "end");
+        Self::forget_tools(&mut kernel, tag, (&chain, tables));
+        drop(kernel);
+        // As long as the database takes it for live, so does the registry: then a mark of the log says what there is of it.
+        let untold = self.keep_states(&[id], State::Ended, lines([record], "end"));
+        let mut registry = self.registry();
+        registry.end(tag);
+        let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
+        drop(registry);
+        self.told(untold);
+        self.release_tables(tables);
         self.relax(state != State::Active);
         self.ended.notify_one();
         if let Some(parent) = parent {
@@ -244,6 +251,7 @@ impl Daemon {
 
     /// Moves an invocation's end of life to `ttl` from now, as far as its policy and its parent let it.
     pub(super) fn extend(&self, id: Uuid, ttl: Duration) -> Result<Extended> {
+        let _alone = super::lock(&self.changing);
         let mut kernel = self.kernel();
         let mut registry = self.registry();
         let Some(invocation) = registry.by_id(id) else { bail!("no invocation {id}; hint: agentguard ps") };
@@ -262,15 +270,18 @@ impl Daemon {
             kernel.arm_packets()?;
         }
         let Some(invocation) = registry.get_mut(tag) else { bail!("no invocation {id}") };
-        invocation.facts.expires_ns = expires_ns;
-        let facts = serde_json::to_string(&invocation.facts)?;
+        let facts = Facts { expires_ns, ..invocation.facts.clone() };
+        let text = serde_json::to_string(&facts)?;
         let mut record = invocation.record();
-        drop(registry);
         let expires_in_s = (expires_ns != u64::MAX).then(|| (expires_ns - now) / 1_000_000_000);
         record.what.detail.insert("expires_in_s", json!(expires_in_s));
-        self.tell(lines([record], "extend"), |store, news| store.change_facts(id, &facts, news))?;
+        let untold =
+            self.keep(lines([record], "extend"), |store, news| store.change_facts(id, &text, news))?;
+        invocation.facts = facts;
+        drop(registry);
         kernel.set_expiry(tag.slot, expires_ns);
         drop(kernel);
+        self.told(untold);
         Ok(Extended { invocation: id.to_string(), expires_in_s, bounded: expires_ns < asked })
     }
 }

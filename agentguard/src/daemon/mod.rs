@@ -62,6 +62,8 @@ pub struct Daemon {
     recorder: recorder::Recorder,
     /// News of the database that were given to the recorder.
     told: Mutex<Vec<store::NewsId>>,
+    /// States that the database could not be told.
+    unkept: Mutex<Vec<(Vec<uuid::Uuid>, registry::State)>>,
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
@@ -73,6 +75,8 @@ pub struct Daemon {
     operators: Option<u32>,
     /// One policy is pushed at a time.
     pushing: Mutex<()>,
+    /// The facts of one invocation are changed at a time, here and in the database.
+    changing: Mutex<()>,
     /// Cgroups that invocations have.
     directories: attach::Directories,
     /// Whether the kernel's counts of tasks agree with what lives.
@@ -167,11 +171,13 @@ fn set_up(config: &Config) -> Result<Daemon> {
         store,
         recorder: recorder::Recorder::open(&config.events)?,
         told: Mutex::default(),
+        unkept: Mutex::default(),
         why,
         boot: boot_id()?,
         guard: guard::rules(config)?,
         operators,
         pushing: Mutex::default(),
+        changing: Mutex::default(),
         directories: attach::Directories::new()?,
         looks: untraced::Looks::default(),
         ended: Notify::new(),

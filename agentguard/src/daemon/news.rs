@@ -1,5 +1,8 @@
 //! What happens to invocations and policies is in the database and in the event log: in both, once, whenever the daemon is
 //! killed (`store.rs` says how).
+//!
+//! The database is written where the change is made, with the locks that it needs. The log is written after they are given
+//! back where that is possible: a disk that hangs must not keep a revoke waiting.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -7,9 +10,18 @@ use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use uuid::Uuid;
 
+use super::registry::State;
 use super::store::{News, NewsId, Store};
 use super::{Daemon, lock};
+
+/// Lines that are still to be written to the log, and where the database has them meanwhile.
+#[must_use]
+pub(super) struct Untold {
+    pub(super) lines: Vec<u8>,
+    pub(super) id: Option<NewsId>,
+}
 
 impl Daemon {
     /// What `lines` say, for a change in the database.
@@ -17,70 +29,90 @@ impl Daemon {
         News { position: self.recorder.position(), lines }
     }
 
-    /// Makes a change in the database, and records it.
+    /// Makes a change in the database, which is to be told.
     ///
     /// # Errors
-    /// When the database can't be written. Nothing is recorded then.
-    pub(super) fn tell(
+    /// When the database can't be written. There is nothing to tell then.
+    pub(super) fn keep(
         &self,
         lines: Vec<u8>,
         change: impl FnOnce(&Store, &News) -> Result<NewsId>,
-    ) -> Result<()> {
+    ) -> Result<Untold> {
         let news = self.news(lines);
-        let id = change(&self.store, &news)?;
-        self.told(&news, id);
-        Ok(())
+        let id = change(&self.store, &news).context("state database")?;
+        Ok(Untold { lines: news.lines, id: Some(id) })
     }
 
-    /// The same for what has happened already: it is recorded also when the database can't be written.
-    ///
-    /// # Errors
-    /// When the database can't be written.
-    pub(super) fn tell_anyway(
+    /// The same for what has happened already: it is to be told also when the database can't be written.
+    pub(super) fn keep_anyway(
         &self,
         lines: Vec<u8>,
         change: impl FnOnce(&Store, &News) -> Result<NewsId>,
-    ) -> Result<()> {
+    ) -> (Untold, Result<()>) {
         let news = self.news(lines);
-        let kept = change(&self.store, &news);
-        match kept {
-            Ok(id) => self.told(&news, id),
-            Err(_) => self.recorder.write(&news.lines),
+        match change(&self.store, &news) {
+            Ok(id) => (Untold { lines: news.lines, id: Some(id) }, Ok(())),
+            Err(e) => (Untold { lines: news.lines, id: None }, Err(e.context("state database"))),
         }
-        kept.map(|_| ()).context("state database")
     }
 
-    /// Records news that the database has.
-    pub(super) fn told(&self, news: &News, id: NewsId) {
-        self.recorder.write(&news.lines);
-        lock(&self.told).push(id);
+    /// Keeps that invocations are in a new state. The kernel has it already, so a failure takes nothing back: it is tried
+    /// again with the next mark of the log.
+    pub(super) fn keep_states(&self, ids: &[Uuid], state: State, lines: Vec<u8>) -> Untold {
+        let change = |store: &Store, news: &News| store.change_states(ids, state.name(), news);
+        let (untold, kept) = self.keep_anyway(lines, change);
+        if let Err(e) = kept {
+            tracing::error!("{e:#}");
+            lock(&self.unkept).push((ids.to_vec(), state));
+        }
+        untold
+    }
+
+    /// Tries again to keep what could not be kept, and is told already.
+    pub(super) fn keep_rest(&self) {
+        for (ids, state) in std::mem::take(&mut *lock(&self.unkept)) {
+            let untold = self.keep_states(&ids, state, Vec::new());
+            self.told(untold);
+        }
+    }
+
+    /// Records what was kept.
+    pub(super) fn told(&self, Untold { lines, id }: Untold) {
+        if !lines.is_empty() {
+            self.recorder.write(&lines);
+        }
+        lock(&self.told).extend(id);
     }
 
     /// Forgets news that are in the log. Those that wait for room in it are kept.
-    pub(super) fn forget_told(&self) -> Result<()> {
+    pub(super) fn forget_told(&self) {
         let told = std::mem::take(&mut *lock(&self.told));
         if told.is_empty() {
-            return Ok(());
+            return;
         }
-        if self.recorder.waits() {
-            lock(&self.told).extend(told);
-            return Ok(());
+        let forgotten =
+            if self.recorder.waits() { Ok(false) } else { self.store.forget_news(&told).map(|()| true) };
+        match forgotten {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(e) => tracing::error!("state database: {e:#}"),
         }
-        self.store.forget_news(&told)
+        lock(&self.told).extend(told);
     }
 
     /// Records what a daemon that was killed had kept for the log at `path` and not written.
     pub(super) fn tell_rest(&self, path: &Path) -> Result<()> {
         let (ids, mut news): (Vec<_>, Vec<_>) = self.store.news()?.into_iter().unzip();
         keep_untold(&mut news, path).with_context(|| path.display().to_string())?;
-        for (id, news) in ids.into_iter().zip(&news) {
-            self.told(news, id);
+        for (id, news) in ids.into_iter().zip(news) {
+            self.told(Untold { lines: news.lines, id: Some(id) });
         }
-        self.forget_told()
+        self.forget_told();
+        Ok(())
     }
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn each(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|byte| *byte == b'\n')
 }
 
@@ -92,14 +124,14 @@ fn keep_untold(news: &mut [News], path: &Path) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(if len < start { 0 } else { start }))?;
     let mut log = BufReader::new(file);
     let mut missing: HashSet<Vec<u8>> =
-        news.iter().flat_map(|news| lines(&news.lines)).map(<[u8]>::to_vec).collect();
+        news.iter().flat_map(|news| each(&news.lines)).map(<[u8]>::to_vec).collect();
     let mut line = Vec::new();
     while log.read_until(b'\n', &mut line)? > 0 {
         missing.remove(&line);
         line.clear();
     }
     for news in news {
-        news.lines = lines(&news.lines).filter(|line| missing.contains(*line)).flatten().copied().collect();
+        news.lines = each(&news.lines).filter(|line| missing.contains(*line)).flatten().copied().collect();
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::api::{Problem, Pushed, VersionListed};
 use super::catalogue::{self, Chain};
+use super::news::Untold;
 use super::registry::{Invocation, Source, State};
 use super::start::problem;
 use super::store::{News, Store, Version};
@@ -81,7 +82,8 @@ impl Daemon {
         let new = (policy.name.as_str(), policy.digest.as_str(), document);
         let pushed_now = self.store.push(new, uid, |version| self.news_of(version));
         let (version, news, id) = pushed_now.map_err(fail)?;
-        self.told(&news, id);
+        self.told(Untold { lines: news.lines, id: Some(id) });
+        self.forget_told(); // perhaps nothing else happens for long
         let (switched, partial) = self.switch_all(&version).map_err(fail)?;
         Ok(pushed(version, switched, partial))
     }
@@ -243,6 +245,7 @@ impl Daemon {
     /// Carries one switch out. `None` when the invocation is no longer what the switch was made from; otherwise whether
     /// everything changed that the policy says.
     fn switch(&self, switch: &Switch) -> Result<Option<bool>> {
+        let _alone = super::lock(&self.changing);
         let mut kernel = self.kernel();
         let mut registry = self.registry();
         let tag = registry.by_id(switch.id).filter(|i| Arc::ptr_eq(&i.chain, &switch.before)).map(|i| i.tag);
@@ -251,8 +254,15 @@ impl Daemon {
         else {
             return Ok(None);
         };
-        self.issue_tools(&kernel, &mut registry, &before, &switch.tools)?;
-        Self::name_tools(&mut kernel, &registry, &before, (&switch.after, switch.tables))?;
+        let mut untold = Vec::new();
+        let issued = self.issue_tools(&kernel, &mut registry, &before, &switch.tools, &mut untold);
+        let named = issued
+            .and_then(|()| Self::name_tools(&mut kernel, &registry, &before, (&switch.after, switch.tables)));
+        if let Err(e) = named {
+            drop((registry, kernel));
+            untold.into_iter().for_each(|untold| self.told(untold));
+            return Err(e);
+        }
         let Some(invocation) = registry.get_mut(before.tag) else { return Ok(None) };
         kernel.set_policy(invocation.tag.slot, switch.tables);
         let (old, slot) = (invocation.tables, invocation.tag.slot);
@@ -273,16 +283,17 @@ impl Daemon {
         }
         let facts = serde_json::to_string(&invocation.facts)?;
         let mut record = invocation.record();
-        drop(registry);
-        Self::forget_tools(&mut kernel, before.tag, (&switch.before, old));
-        drop(kernel);
-        self.release_tables(old);
         if !whole {
             record.what.detail.insert("not_changed", json!(["files", "exec", "privileges"]));
         }
+        drop(registry);
+        Self::forget_tools(&mut kernel, before.tag, (&switch.before, old));
+        drop(kernel);
         let change = |store: &Store, news: &News| store.change_facts(switch.id, &facts, news);
-        self.tell_anyway(lines([record], "policy"), change)?;
-        Ok(Some(whole))
+        let (policy, kept) = self.keep_anyway(lines([record], "policy"), change);
+        [policy].into_iter().chain(untold).for_each(|untold| self.told(untold));
+        self.release_tables(old);
+        kept.map(|()| Some(whole))
     }
 }
 

@@ -109,16 +109,47 @@ impl Daemon {
         let last_store_ns = crate::clock::boot_ns();
         drop(kernel);
         let store_us = started.elapsed().as_secs_f64() * 1e6;
-        let chosen = self.known(&chosen);
-        self.barred(&tags(&chosen), State::Revoked, "revoke"); // in order of their start
+        let mut chosen = self.known(&chosen);
+        let barred = self.bar(&tags(&chosen), State::Revoked, "revoke"); // in order of their start
+        let now: HashSet<Tag> = barred.tags.iter().copied().collect();
+        chosen.retain(|i| now.contains(&i.tag)); // the others were over before
         let invocations = ids(&chosen);
         let mut revoked =
             Revoked { invocations, first_store_ns, last_store_ns, store_us, ..Revoked::default() };
         if fate == Fate::Refused {
             self.interrupt(&tags(&chosen));
+            self.tell_barred(&barred);
             ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
             return armed.context(QUEUED).map(|()| revoked);
         }
+        // At once: a disk that is slow must not keep the processes alive.
+        let (leftovers, done) = std::thread::scope(|scope| {
+            let telling = std::thread::Builder::new().spawn_scoped(scope, || self.tell_barred(&barred));
+            let done = self.end_processes(request, fate, &chosen);
+            if telling.is_err() {
+                self.tell_barred(&barred);
+            }
+            done
+        })?;
+        revoked.leftovers = ids(&leftovers);
+        let all = [chosen, leftovers].concat();
+        let took = Some(started.elapsed().as_secs_f64() * 1e6);
+        match fate {
+            Fate::Frozen => (revoked.frozen, revoked.frozen_us) = (done, took),
+            _ => (revoked.killed, revoked.killed_us) = (done, took),
+        }
+        self.note_fate(&all, fate);
+        armed.context(QUEUED).map(|()| revoked)
+    }
+
+    /// Kills or freezes what lives of `chosen` and, if the request says what becomes of processes, of those that lost their
+    /// authority before. Returns these, and how many processes there were.
+    fn end_processes(
+        &self,
+        request: &Revoke,
+        fate: Fate,
+        chosen: &[Invocation],
+    ) -> Result<(Vec<Invocation>, usize)> {
         // Only if it was said: what was frozen at level compat is not killed by the way.
         let said = request.kill || request.freeze;
         let mut leftovers = if said { self.leftovers(request)? } else { Vec::new() };
@@ -127,21 +158,13 @@ impl Daemon {
             !chosen.is_empty() || !leftovers.is_empty(),
             "no active invocation matches, nor one of which processes are left; hint: agentguard ps"
         );
-        revoked.leftovers = ids(&leftovers);
-        let all = [chosen, leftovers].concat();
-        let tags = tags(&all);
+        let tags = [tags(chosen), tags(&leftovers)].concat();
         spare(&self.kernel(), &tags, fate);
         let done = match fate {
             Fate::Frozen => self.freeze(&tags)?,
             _ => self.kill(&tags)?,
         };
-        let took = Some(started.elapsed().as_secs_f64() * 1e6);
-        match fate {
-            Fate::Frozen => (revoked.frozen, revoked.frozen_us) = (done, took),
-            _ => (revoked.killed, revoked.killed_us) = (done, took),
-        }
-        self.note_fate(&all, fate);
-        armed.context(QUEUED).map(|()| revoked)
+        Ok((leftovers, done))
     }
 
     /// Records what became of the processes. Of a kill at level compat the kernel's own events tell.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::api::{Problem, Start, Started};
 use super::attach::Target;
 use super::catalogue::{self, Chain};
+use super::news::Untold;
 use super::owner::Owner;
 use super::registry::{Facts, Invocation, Registry, Source, State};
 use super::store::Kept;
@@ -292,7 +293,8 @@ impl Daemon {
             tasks: u64::from(matches!(target, Target::Caller)),
             detail: target.detail(),
         };
-        let invocation = self.begin(&kernel, &mut registry, new)?;
+        let mut untold = Vec::new();
+        let invocation = self.begin(&kernel, &mut registry, new, &mut untold)?;
         let (id, tag) = (invocation.id, invocation.tag);
         let started = Started {
             invocation: id.to_string(),
@@ -300,11 +302,13 @@ impl Daemon {
             policy: (**invocation.policy()).clone(),
             degraded: invocation.facts.degraded,
         };
-        let tooled = self.issue_tools(&kernel, &mut registry, &invocation, tools).and_then(|()| {
-            Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, *tables))
-        });
+        let tooled =
+            self.issue_tools(&kernel, &mut registry, &invocation, tools, &mut untold).and_then(|()| {
+                Self::name_tools(&mut kernel, &registry, &invocation, (&invocation.chain, *tables))
+            });
         drop(registry);
         let tasks = if !matches!(target, Target::Caller) {
+            untold.into_iter().for_each(|untold| self.told(untold)); // before what is recorded of its tasks
             match tooled.and_then(|()| self.give(&mut kernel, &invocation, target)) {
                 Ok(tasks) => {
                     drop(kernel);
@@ -320,6 +324,7 @@ impl Daemon {
         } else {
             if let Err(e) = tooled.and_then(|()| tag_caller(&kernel, caller, tag)) {
                 // Back to what the caller was; what is left of this identity is barred.
+                untold.into_iter().for_each(|untold| self.told(untold));
                 self.abandon(&kernel, id, &e);
                 let caller = caller.pidfd.as_fd();
                 match parent {
@@ -333,6 +338,7 @@ impl Daemon {
                 kernel.correct_tasks(parent.tag, -1);
             }
             drop(kernel);
+            untold.into_iter().for_each(|untold| self.told(untold)); // the caller waits for the answer
             Ok(1)
         };
         self.look_after_counts();
@@ -357,12 +363,18 @@ pub(super) struct New {
 }
 
 impl Daemon {
-    /// Records a new identity, fills its slot and lists it. Nobody has it yet, so that its start is recorded before what it
-    /// does.
+    /// Notes a new identity in the database, fills its slot and lists it. Nobody has it yet. Its start is to be told before
+    /// anything is that it does.
     ///
     /// # Errors
     /// When all slots are in use or the database can't be written; nothing was begun then.
-    pub(super) fn begin(&self, kernel: &Kernel, registry: &mut Registry, new: New) -> Result<Invocation> {
+    pub(super) fn begin(
+        &self,
+        kernel: &Kernel,
+        registry: &mut Registry,
+        new: New,
+        untold: &mut Vec<Untold>,
+    ) -> Result<Invocation> {
         let New { facts, chain, tables, parent, tasks, detail } = new;
         let slot = registry.free_slot()?;
         let generation = kernel.invocation(slot).generation.wrapping_add(1).max(1);
@@ -381,7 +393,7 @@ impl Daemon {
         if let Some((name, what)) = detail {
             record.what.detail.insert(name, what);
         }
-        self.tell(lines([record], "start"), |store, news| store.begin(&kept, news))?;
+        untold.push(self.keep(lines([record], "start"), |store, news| store.begin(&kept, news))?);
         let compat = if self.level == Level::Compat { flags::COMPAT } else { 0 };
         let of_slot = wire::Invocation {
             generation,
@@ -406,9 +418,10 @@ impl Daemon {
             let Some(invocation) = registry.by_id(id) else { continue };
             let (tag, mut record) = (invocation.tag, invocation.record());
             kernel.set_state(tag.slot, wire::state::ENDED);
-            registry.end(tag);
             record.what.detail.insert("why", format!("{why:#}").into());
-            self.tell_states(&[id], State::Ended, vec![record], "end");
+            let untold = self.keep_states(&[id], State::Ended, lines([record], "end"));
+            self.told(untold);
+            registry.end(tag);
         }
     }
 }

@@ -16,6 +16,9 @@ use uuid::Uuid;
 
 use super::lock;
 
+/// How long another process that writes to the database is waited for. What it must not delay is done before.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The version of the tables below.
 const SCHEMA: i64 = 1;
 
@@ -129,7 +132,7 @@ impl Store {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY)?;
         let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         ensure!(
             found <= SCHEMA,
@@ -231,10 +234,11 @@ impl Store {
         })
     }
 
-    /// Notes that these invocations are now in `state`.
+    /// Notes that these invocations are now in `state`, but for those that are over: nothing comes after that.
     pub(super) fn change_states<Id: ToString>(&self, ids: &[Id], state: &str, news: &News) -> Result<NewsId> {
         self.transact(news, |transaction| {
-            let mut change = transaction.prepare_cached("UPDATE invocations SET state = ?2 WHERE id = ?1")?;
+            let mut change = transaction
+                .prepare_cached("UPDATE invocations SET state = ?2 WHERE id = ?1 AND state <> 'ended'")?;
             for id in ids {
                 change.execute(params![id.to_string(), state])?;
             }
@@ -389,6 +393,8 @@ mod tests {
         let kept = ["start", "revoke", "extend"].map(news);
         assert_eq!(store.news().expect("read"), told.into_iter().zip(kept).collect::<Vec<_>>());
         store.change_states(&[id], "ended", &news("end")).expect("changed");
+        let late = store.change_states(&[id], "revoked", &news("late")).expect("changes nothing");
+        store.forget_news(&[late]).expect("forgotten");
         assert!(store.unfinished().expect("read").is_empty());
         store.forget_news(&told).expect("forgotten");
         let left: Vec<_> = store.news().expect("read").into_iter().map(|(_, news)| news).collect();

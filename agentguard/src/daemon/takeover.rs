@@ -16,6 +16,7 @@ use super::store::{Kept, News, Store};
 use super::{Daemon, lines};
 use crate::clock;
 use crate::event::record::{Record, Whose};
+use crate::kernel::census;
 use crate::policy::Explainer;
 
 /// What came of the invocations that the database names.
@@ -45,10 +46,11 @@ impl Daemon {
         self.adopt_rules(&found.adopted);
         for (kept, why) in &found.over {
             let facts = serde_json::from_str::<Facts>(&kept.facts).ok();
-            let record = facts.map(|facts| record_over(kept, &facts, why));
+            let record = facts.map(|facts| self.record_over(kept, &facts, why));
             let ids = [&kept.id];
             let change = |store: &Store, news: &News| store.change_states(&ids, State::Ended.name(), news);
-            self.tell(lines(record, "end"), change)?;
+            let untold = self.keep(lines(record, "end"), change)?;
+            self.told(untold);
         }
         self.store.prune()?;
         self.take_over_selectors(&found.adopted)?;
@@ -64,7 +66,10 @@ impl Daemon {
         record.what.detail.insert("unknown", json!(strangers));
         self.note(record, "takeover");
         self.finish_pushes()?;
-        self.recount();
+        // One may have been begun and not been given to anybody.
+        if census::sees_every_process() {
+            self.recount();
+        }
         self.look_after_counts();
         for tag in found.adopted {
             self.look_after(tag);
@@ -76,10 +81,12 @@ impl Daemon {
     fn look_after(self: &Arc<Self>, tag: Tag) {
         let slot = self.kernel().invocation(tag.slot);
         match slot.state {
-            wire::state::REVOKED => drop(self.barred(&[tag], State::Revoked, "revoke")), // the store was made, no more
-            wire::state::EXPIRED => drop(self.barred(&[tag], State::Expired, "expire")),
+            // The store was made, no more.
+            wire::state::REVOKED => drop(self.tell_barred(&self.bar(&[tag], State::Revoked, "revoke"))),
+            wire::state::EXPIRED => drop(self.tell_barred(&self.bar(&[tag], State::Expired, "expire"))),
             _ => self.finish_extension(tag, &slot),
         }
+        self.kill_if_barred(tag);
         self.expire_later(tag);
         self.end_if_over(tag, 0);
     }
@@ -88,14 +95,14 @@ impl Daemon {
     fn finish_extension(&self, tag: Tag, slot: &wire::Invocation) {
         let mut registry = self.registry();
         let Some(invocation) = registry.get_mut(tag) else { return };
-        if slot.expires_ns <= clock::boot_ns() {
-            invocation.facts.expires_ns = slot.expires_ns;
+        let recorded = &mut invocation.facts.expires_ns;
+        if slot.expires_ns >= *recorded || slot.expires_ns <= clock::boot_ns() {
+            *recorded = slot.expires_ns;
+            return;
         }
-        let expires_ns = invocation.facts.expires_ns;
+        let expires_ns = *recorded;
         drop(registry);
-        if slot.expires_ns != expires_ns {
-            self.kernel().set_expiry(tag.slot, expires_ns);
-        }
+        self.kernel().set_expiry(tag.slot, expires_ns);
     }
 
     fn adopt_one(&self, kept: Kept, logged: &HashMap<Uuid, Seen>, found: &mut Found) -> Result<()> {
@@ -174,10 +181,16 @@ impl Daemon {
             }
         }
     }
-}
 
-fn record_over(kept: &Kept, facts: &Facts, why: &str) -> Record<'static> {
-    let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
-    record.what.detail.insert("why", json!(why));
-    record
+    fn record_over(&self, kept: &Kept, facts: &Facts, why: &str) -> Record<'static> {
+        let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
+        let slot = self.kernel().invocation(kept.slot.min(MAX_INVOCATIONS - 1));
+        if kept.boot == self.boot && slot.generation == kept.generation {
+            for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
+                record.what.detail.insert(name, value.into());
+            }
+        }
+        record.what.detail.insert("why", json!(why));
+        record
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::Daemon;
 use super::catalogue::{self, Chain};
+use super::news::Untold;
 use super::registry::{Facts, Invocation, Registry};
 use super::start::New;
 use crate::kernel::{Kernel, Level};
@@ -59,6 +60,7 @@ impl Daemon {
         registry: &mut Registry,
         parent: &Invocation,
         drafts: &[ToolDraft],
+        untold: &mut Vec<Untold>,
     ) -> Result<()> {
         for ToolDraft { name, chain, tables } in drafts {
             let mut delegation = parent.facts.delegation.clone();
@@ -74,7 +76,8 @@ impl Daemon {
             };
             let (chain, tables, parent) = (chain.clone(), *tables, Some(parent.tag));
             let detail = Some(("tool", true.into()));
-            self.begin(kernel, registry, New { facts, chain, tables, parent, tasks: 0, detail })?;
+            let new = New { facts, chain, tables, parent, tasks: 0, detail };
+            self.begin(kernel, registry, new, untold)?;
         }
         Ok(())
     }

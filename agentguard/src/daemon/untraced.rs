@@ -119,7 +119,7 @@ impl Daemon {
         live
     }
 
-    /// Has all counts looked at next time: of a daemon that was killed, one may have been begun and not been made true.
+    /// Has all counts looked at next time.
     pub(super) fn recount(&self) {
         self.looks.unsettled.store(true, Ordering::SeqCst);
     }
@@ -150,6 +150,8 @@ impl Daemon {
             match first.get(&tag).map_or(Finding::Unclear, |first| first.finding(&later)) {
                 Finding::Agrees => {}
                 Finding::Unclear => unsettled = true,
+                // There only the count of one that nobody has can be off.
+                Finding::Off(_) if self.level == Level::Compat && !later.live.is_empty() => {}
                 Finding::Off(difference) => {
                     unsettled = true; // look once more whether it was right
                     self.correct(tag, difference);

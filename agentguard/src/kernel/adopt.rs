@@ -34,13 +34,10 @@ use aya::maps::{HashMap, MapData};
 use aya::programs::Iter;
 
 use super::programs::Plan;
-use super::{Kernel, grace, pidfd_open};
+use super::{Kernel, census, grace, pidfd_open};
 
 /// Passes after which a tree counts as one that can't be caught up with. Each has fewer untagged tasks than the last.
 const MAX_PASSES: u32 = 1000;
-
-/// Inode number of the first PID namespace (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
-const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// What an adoption did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +63,7 @@ impl Kernel {
     /// The same, doing something once the hooks are on and before the first task is tagged.
     fn adopt_and(&mut self, pid: u32, tag: Tag, meanwhile: impl FnOnce()) -> Result<Adopted> {
         ensure!(
-            std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE,
+            census::sees_every_process(),
             "this daemon runs in a PID namespace of its own, where numbers of processes mean others than in the kernel; \
              hint: hostPID: true, or adopt by cgroup"
         );

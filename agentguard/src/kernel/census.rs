@@ -15,6 +15,16 @@ use super::Kernel;
 /// Bytes of one read: what the kernel collects for it at most.
 const READ_BYTES: usize = 8 * 4096;
 
+/// Inode number of the first PID namespace (`PROC_PID_INIT_INO` of `linux/proc_ns.h`).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Whether a census finds every task: the kernel lists those of the caller's PID namespace.
+#[must_use]
+pub fn sees_every_process() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == INITIAL_PID_NAMESPACE)
+}
+
 impl Kernel {
     /// All tagged tasks of this daemon's PID namespace that are not dead, threads one by one.
     ///

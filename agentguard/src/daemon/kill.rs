@@ -35,12 +35,22 @@ impl Daemon {
     /// # Errors
     /// When processes are left after the deadline.
     pub(super) fn kill(&self, tags: &[Tag]) -> Result<usize> {
-        self.kernel().arm_kill(true)?;
+        self.arm_kill(1)?;
         let killed = self.pursue(tags, libc::SIGKILL, processes);
-        self.kernel().arm_kill(false)?;
+        self.arm_kill(-1)?;
         let (killed, left) = killed?;
         ensure!(left.is_empty(), "{} processes are still there after {DEADLINE:?}", left.len());
         Ok(killed.len())
+    }
+
+    /// One that kills comes (1) or goes (-1): the program that helps is attached while there are any.
+    fn arm_kill(&self, change: isize) -> Result<()> {
+        let mut kernel = self.kernel();
+        let mut killers = super::lock(&self.killers);
+        let now = killers.saturating_add_signed(change);
+        kernel.arm_kill(now > 0)?;
+        *killers = now;
+        Ok(())
     }
 
     /// Stops every process that carries one of `tags`, also ones being forked meanwhile. Returns how many there are.

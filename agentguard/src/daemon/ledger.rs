@@ -248,9 +248,12 @@ impl Daemon {
 
     /// Notes in the database how far the log is known.
     pub(super) fn mark_log(&self) {
-        self.keep_rest();
+        if !self.all_kept() {
+            return; // what the database takes for live must be in the mark
+        }
         let position = self.recorder.position();
-        let seen: BTreeMap<Uuid, Seen> = self.registry().live().map(|i| (i.id, i.seen.clone())).collect();
+        let mut seen: BTreeMap<Uuid, Seen> = self.registry().live().map(|i| (i.id, i.seen.clone())).collect();
+        seen.extend(super::lock(&self.closing).iter().map(|(id, seen)| (*id, seen.clone())));
         let marked = serde_json::to_string(&seen)
             .map_err(Into::into)
             .and_then(|seen| self.store.mark_log(position, &seen));

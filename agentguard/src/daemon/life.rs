@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::api::Extended;
 use super::registry::{Facts, Invocation, Registry, State};
-use super::{Daemon, lines};
+use super::{Daemon, lines, lock};
 use crate::kernel::{Kernel, Level};
 
 /// Longest sleep before the clock is looked at again: sleeping stops while the machine is suspended, the boot clock
@@ -37,6 +37,15 @@ pub(super) struct Barred {
     lines: Vec<u8>,
 }
 
+/// What of an invocation, or with it, is over.
+enum Over {
+    No,
+    /// Itself when its owner is.
+    With(Tag),
+    /// All of these, in this order.
+    Now(Vec<Tag>),
+}
+
 impl Daemon {
     /// Marks those of `tags` that are active: their authority was taken. To be told soon.
     pub(super) fn bar(&self, tags: &[Tag], state: State, action: &str) -> Barred {
@@ -49,6 +58,7 @@ impl Daemon {
                 records.push(invocation.deny_record(state));
             }
         }
+        lock(&self.telling.0).extend(&barred); // before anybody can find them over
         drop(registry);
         Barred { tags: barred, ids, state, lines: lines(records, action) }
     }
@@ -59,65 +69,101 @@ impl Daemon {
             return false;
         }
         let untold = self.keep_states(&barred.ids, barred.state, barred.lines.clone());
+        {
+            let mut telling = lock(&self.telling.0);
+            for tag in &barred.tags {
+                telling.remove(tag);
+            }
+            self.telling.1.notify_all();
+        }
         self.told(untold);
         true
     }
 
-    /// Names the state that an invocation past its time is in already. True the first time.
-    pub(super) fn expire(&self, kernel: &Kernel, tag: Tag) -> bool {
+    /// Waits until the database knows that the authority of `tag` was taken, if it was.
+    fn until_told(&self, tag: Tag) {
+        let telling = lock(&self.telling.0);
+        drop(self.telling.1.wait_while(telling, |telling| telling.contains(&tag)));
+    }
+
+    /// Names the state that an invocation past its time is in already. `None` but the first time.
+    fn expire(&self, kernel: &Kernel, tag: Tag) -> Option<Barred> {
         if self.registry().get(tag).is_none_or(|i| i.state != State::Active) {
-            return false;
+            return None;
         }
         kernel.set_state(tag.slot, wire::state::EXPIRED); // a daemon that is killed here leaves it to the next one
-        self.tell_barred(&self.bar(&[tag], State::Expired, "expire"))
+        Some(self.bar(&[tag], State::Expired, "expire"))
+    }
+
+    /// Records whose authority was taken, and meanwhile does to their processes what is to be done: a disk that is slow must
+    /// not keep them alive.
+    pub(super) fn tell_beside<T>(&self, barred: &Barred, act: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let telling = std::thread::Builder::new().spawn_scoped(scope, || self.tell_barred(barred));
+            let done = act();
+            if telling.is_err() {
+                self.tell_barred(barred);
+            }
+            done
+        })
     }
 
     /// Marks an invocation whose last task is gone, once all it did is recorded. `at_ns` is the time of its last event.
     /// One that handed authority on lives as long as those who received it, so that it can be taken from all of them.
     pub(super) fn end_if_over(&self, tag: Tag, at_ns: u64) {
+        let (expired, over) = self.over(tag, at_ns);
+        if let Some(expired) = expired {
+            self.tell_barred(&expired);
+        }
+        match over {
+            Over::No => {}
+            Over::With(owner) => self.end_if_over(owner, 0),
+            Over::Now(all) => {
+                for over in all {
+                    self.record_gap(over);
+                    self.finish(over);
+                }
+            }
+        }
+    }
+
+    /// Whether an invocation is over; also whether it is found to have expired, which is to be told.
+    fn over(&self, tag: Tag, at_ns: u64) -> (Option<Barred>, Over) {
         let mut kernel = self.kernel();
         let slot = kernel.invocation(tag.slot);
         if slot.generation != tag.generation || slot.tasks != 0 || self.lives_uncounted(&mut kernel, tag) {
-            return;
+            return (None, Over::No);
         }
-        if at_ns >= slot.expires_ns {
-            self.expire(&kernel, tag); // it lived to see it, however late this daemon's own timer is
-        }
+        // It lived to see it, however late this daemon's own timer is.
+        let expired = if at_ns >= slot.expires_ns { self.expire(&kernel, tag) } else { None };
         let slot = kernel.invocation(tag.slot); // again: its counts are final only once no task is left
-        let tools;
-        {
-            let registry = self.registry();
-            let Some(invocation) = registry.get(tag).filter(|i| i.state != State::Ended) else { return };
-            if invocation.seen.count_below(slot.next_seq) + slot.lost < slot.next_seq {
-                return; // an event of another CPU is on its way
-            }
-            if invocation.selects {
-                return; // the next task may come to its cgroup
-            }
-            if invocation.facts.tool.is_some() {
-                // A tool can be entered again as long as who has it lives.
-                let owner = invocation.facts.parent.and_then(|parent| registry.by_id(parent)).map(|i| i.tag);
-                drop(registry);
-                drop(kernel);
-                return owner.into_iter().for_each(|owner| self.end_if_over(owner, 0));
-            }
-            let children = registry.children(invocation.id);
-            if !children.iter().all(|child| tool_is_idle(&kernel, &registry, child)) {
-                return;
-            }
-            tools = children.iter().map(|tool| tool.tag).collect::<Vec<_>>();
+        let registry = self.registry();
+        let Some(invocation) = registry.get(tag).filter(|i| i.state != State::Ended) else {
+            return (expired, Over::No);
+        };
+        // An event of another CPU is on its way, or the next task may come to its cgroup.
+        if invocation.seen.count_below(slot.next_seq) + slot.lost < slot.next_seq || invocation.selects {
+            return (expired, Over::No);
         }
-        drop(kernel);
-        for over in tools.into_iter().chain([tag]) {
-            self.record_gap(over);
-            self.finish(over);
+        if invocation.facts.tool.is_some() {
+            // A tool can be entered again as long as who has it lives.
+            let owner = invocation.facts.parent.and_then(|parent| registry.by_id(parent));
+            return (expired, owner.map_or(Over::No, |owner| Over::With(owner.tag)));
         }
+        let children = registry.children(invocation.id);
+        if !children.iter().all(|child| tool_is_idle(&kernel, &registry, child)) {
+            return (expired, Over::No);
+        }
+        let tools = children.iter().map(|tool| tool.tag);
+        (expired, Over::Now(tools.chain([tag]).collect()))
     }
 
     /// Ends an invocation: its record, its slot, its tables.
     fn finish(&self, tag: Tag) {
+        let mut kernel = self.kernel();
+        let slot = kernel.invocation(tag.slot);
         let mut registry = self.registry();
-        let Some(invocation) = registry.begin_end(tag) else { return };
+        let Some(invocation) = registry.get(tag).filter(|i| i.state != State::Ended) else { return };
         let (id, parent, tables) = (invocation.id, invocation.facts.parent, invocation.tables);
         let chain = invocation.chain.clone();
         let state = invocation.state;
@@ -125,9 +171,10 @@ impl Daemon {
         if invocation.untraced > 0 {
             record.what.detail.insert("untraced", json!(invocation.untraced));
         }
+        lock(&self.closing).insert(id, invocation.seen.clone());
+        registry.end(tag);
+        let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
         drop(registry);
-        let mut kernel = self.kernel();
-        let slot = kernel.invocation(tag.slot);
         for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
             record.what.detail.insert(name, value.into());
         }
@@ -136,12 +183,8 @@ impl Daemon {
         }
         Self::forget_tools(&mut kernel, tag, (&chain, tables));
         drop(kernel);
-        // As long as the database takes it for live, so does the registry: then a mark of the log says what there is of it.
+        self.until_told(tag);
         let untold = self.keep_states(&[id], State::Ended, lines([record], "end"));
-        let mut registry = self.registry();
-        registry.end(tag);
-        let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
-        drop(registry);
         self.told(untold);
         self.release_tables(tables);
         self.relax(state != State::Active);
@@ -214,6 +257,16 @@ impl Daemon {
         }
     }
 
+    /// Takes the tasks of an invocation that has expired out of their calls or, at level `compat`, ends its processes.
+    fn end_expired(&self, tag: Tag) {
+        self.interrupt(&[tag]);
+        if self.level == Level::Compat
+            && let Err(e) = self.kill(&[tag])
+        {
+            tracing::error!("expired invocation: {e:#}");
+        }
+    }
+
     /// The kernel refuses everything from the expiry on; this names the state and, at level `compat`, ends the
     /// processes. An expiry that was moved meanwhile is waited for again.
     pub(super) fn expire_later(self: &Arc<Self>, tag: Tag) {
@@ -236,12 +289,8 @@ impl Daemon {
             }
             let work = move || {
                 let expired = daemon.expire(&daemon.kernel(), tag);
-                daemon.interrupt(&[tag]);
-                if expired
-                    && daemon.level == Level::Compat
-                    && let Err(e) = daemon.kill(&[tag])
-                {
-                    tracing::error!("expired invocation: {e:#}");
+                if let Some(expired) = expired {
+                    daemon.tell_beside(&expired, || daemon.end_expired(tag));
                 }
                 daemon.end_if_over(tag, 0);
             };
@@ -251,7 +300,7 @@ impl Daemon {
 
     /// Moves an invocation's end of life to `ttl` from now, as far as its policy and its parent let it.
     pub(super) fn extend(&self, id: Uuid, ttl: Duration) -> Result<Extended> {
-        let _alone = super::lock(&self.changing);
+        let _alone = lock(&self.changing);
         let mut kernel = self.kernel();
         let mut registry = self.registry();
         let Some(invocation) = registry.by_id(id) else { bail!("no invocation {id}; hint: agentguard ps") };

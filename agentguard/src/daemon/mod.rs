@@ -22,14 +22,17 @@ mod takeover;
 mod tools;
 mod untraced;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use agentguard_common::event::{DENIALS_RING_BYTES, EVENTS_RING_BYTES};
+use agentguard_common::invocation::Tag;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use registry::Registry;
 use tokio::sync::{Notify, broadcast, watch};
+use uuid::Uuid;
 
 use crate::event::Ring;
 use crate::event::record::{Record, When};
@@ -63,7 +66,11 @@ pub struct Daemon {
     /// News of the database that were given to the recorder.
     told: Mutex<Vec<store::NewsId>>,
     /// States that the database could not be told.
-    unkept: Mutex<Vec<(Vec<uuid::Uuid>, registry::State)>>,
+    unkept: Mutex<Vec<(Vec<Uuid>, registry::State)>>,
+    /// What the log has of those that are over, until the database knows that they are.
+    closing: Mutex<HashMap<Uuid, seen::Seen>>,
+    /// Those whose authority was taken, until the database knows that.
+    telling: (Mutex<HashSet<Tag>>, Condvar),
     /// Why not a higher level.
     why: Option<String>,
     level: Level,
@@ -73,6 +80,8 @@ pub struct Daemon {
     guard: Vec<FileRule>,
     /// Whose members administer, beside root.
     operators: Option<u32>,
+    /// How many kills are under way.
+    killers: Mutex<usize>,
     /// One policy is pushed at a time.
     pushing: Mutex<()>,
     /// The facts of one invocation are changed at a time, here and in the database.
@@ -172,10 +181,13 @@ fn set_up(config: &Config) -> Result<Daemon> {
         recorder: recorder::Recorder::open(&config.events)?,
         told: Mutex::default(),
         unkept: Mutex::default(),
+        closing: Mutex::default(),
+        telling: (Mutex::default(), Condvar::new()),
         why,
         boot: boot_id()?,
         guard: guard::rules(config)?,
         operators,
+        killers: Mutex::default(),
         pushing: Mutex::default(),
         changing: Mutex::default(),
         directories: attach::Directories::new()?,
@@ -209,6 +221,7 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
     if events.join().is_err() {
         tracing::error!("the thread that records events panicked");
     }
+    daemon.keep_rest();
     daemon.mark_log();
     if !daemon.registry().busy() {
         daemon.kernel().detach()?;

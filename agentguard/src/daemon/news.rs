@@ -57,22 +57,51 @@ impl Daemon {
     }
 
     /// Keeps that invocations are in a new state. The kernel has it already, so a failure takes nothing back: it is tried
-    /// again with the next mark of the log.
+    /// again by [`Self::keep_rest`].
     pub(super) fn keep_states(&self, ids: &[Uuid], state: State, lines: Vec<u8>) -> Untold {
         let change = |store: &Store, news: &News| store.change_states(ids, state.name(), news);
         let (untold, kept) = self.keep_anyway(lines, change);
-        if let Err(e) = kept {
-            tracing::error!("{e:#}");
-            lock(&self.unkept).push((ids.to_vec(), state));
+        match kept {
+            Ok(()) => self.closed(ids, state),
+            Err(e) => {
+                tracing::error!("{e:#}");
+                lock(&self.unkept).push((ids.to_vec(), state));
+            }
         }
         untold
     }
 
-    /// Tries again to keep what could not be kept, and is told already.
+    fn closed(&self, ids: &[Uuid], state: State) {
+        if state == State::Ended {
+            let mut closing = lock(&self.closing);
+            ids.iter().for_each(|id| drop(closing.remove(id)));
+        }
+    }
+
+    /// Whether the database was told every state.
+    pub(super) fn all_kept(&self) -> bool {
+        lock(&self.unkept).is_empty()
+    }
+
+    /// Tries again to keep states that could not be kept, and are told already, until one can't be again.
     pub(super) fn keep_rest(&self) {
-        for (ids, state) in std::mem::take(&mut *lock(&self.unkept)) {
-            let untold = self.keep_states(&ids, state, Vec::new());
-            self.told(untold);
+        let rest = std::mem::take(&mut *lock(&self.unkept));
+        let mut rest = rest.into_iter();
+        while let Some((ids, state)) = rest.next() {
+            let kept = self.keep(Vec::new(), |store, news| store.change_states(&ids, state.name(), news));
+            match kept {
+                Ok(untold) => {
+                    self.closed(&ids, state);
+                    self.told(untold);
+                }
+                Err(e) => {
+                    tracing::error!("{e:#}");
+                    let mut unkept = lock(&self.unkept);
+                    unkept.push((ids, state));
+                    unkept.extend(rest);
+                    return;
+                }
+            }
         }
     }
 

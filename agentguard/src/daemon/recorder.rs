@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -31,6 +32,8 @@ struct Log {
 
 pub(super) struct Recorder {
     log: Mutex<Log>,
+    /// [`Log::position`], known also while somebody writes.
+    position: AtomicU64,
     followers: broadcast::Sender<Bytes>,
 }
 
@@ -78,12 +81,13 @@ impl Recorder {
         }
         let position = file.metadata()?.len();
         let log = Log { file, position, waiting: Vec::new(), failing: false };
-        Ok(Self { log: Mutex::new(log), followers: broadcast::channel(FOLLOW_BACKLOG).0 })
+        let position = AtomicU64::new(position);
+        Ok(Self { log: Mutex::new(log), position, followers: broadcast::channel(FOLLOW_BACKLOG).0 })
     }
 
     /// Appends events of the kernel, one a line. False when they could not be written; they are then in no file.
     pub(super) fn write_events(&self, lines: &[u8]) -> bool {
-        let written = super::lock(&self.log).write(lines);
+        let written = self.append(&mut super::lock(&self.log), lines);
         if written {
             self.tell(lines);
         }
@@ -93,11 +97,17 @@ impl Recorder {
     /// Appends records of the daemon's own, one a line, now or as soon as there is room.
     pub(super) fn write(&self, lines: &[u8]) {
         let mut log = super::lock(&self.log);
-        if !log.write(lines) {
+        if !self.append(&mut log, lines) {
             log.waiting.extend_from_slice(lines);
         }
         drop(log);
         self.tell(lines);
+    }
+
+    fn append(&self, log: &mut Log, lines: &[u8]) -> bool {
+        let written = log.write(lines);
+        self.position.store(log.position, Ordering::Release);
+        written
     }
 
     fn tell(&self, lines: &[u8]) {
@@ -119,9 +129,9 @@ impl Recorder {
         !super::lock(&self.log).waiting.is_empty()
     }
 
-    /// Where the next line begins.
+    /// Where the next line begins, or the one that is being written. Waits for nobody.
     pub(super) fn position(&self) -> u64 {
-        super::lock(&self.log).position
+        self.position.load(Ordering::Acquire)
     }
 }
 

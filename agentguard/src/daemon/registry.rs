@@ -107,8 +107,6 @@ pub struct Invocation {
     pub untraced: u64,
     /// Whether tasks can come to it by its cgroup.
     pub selects: bool,
-    /// Its end is being recorded: nothing happens to it any more.
-    pub ending: bool,
 }
 
 /// Where an invocation is in its life.
@@ -148,7 +146,7 @@ impl Invocation {
     pub fn new(id: Uuid, tag: Tag, facts: Facts, chain: Arc<Chain>, tables: u32) -> Self {
         let selects = facts.cgroup.is_some();
         let (state, seen, gaps) = (State::Active, Seen::default(), Seen::default());
-        Self { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0, selects, ending: false }
+        Self { id, tag, facts, chain, tables, state, seen, gaps, untraced: 0, selects }
     }
 
     /// Its own policy.
@@ -235,19 +233,12 @@ impl Registry {
         }
     }
 
-    /// Marks an active invocation as barred. `None` when it is not active, or about to be over.
+    /// Marks an active invocation as barred. `None` when it is not active.
     pub fn bar(&mut self, tag: Tag, state: State) -> Option<&Invocation> {
-        let active = |i: &&mut Invocation| i.tag == tag && i.state == State::Active && !i.ending;
-        let invocation = self.by_slot.get_mut(&tag.slot).filter(active)?;
+        let invocation =
+            self.by_slot.get_mut(&tag.slot).filter(|i| i.tag == tag && i.state == State::Active)?;
         invocation.state = state;
         self.barred += 1;
-        Some(invocation)
-    }
-
-    /// Whether the end of an invocation is to be recorded, which is true once.
-    pub fn begin_end(&mut self, tag: Tag) -> Option<&Invocation> {
-        let invocation = self.get_mut(tag).filter(|i| i.state != State::Ended && !i.ending)?;
-        invocation.ending = true;
         Some(invocation)
     }
 

@@ -107,33 +107,28 @@ impl Daemon {
         let first_store_ns = crate::clock::boot_ns();
         bar(&kernel, &chosen, fate);
         let last_store_ns = crate::clock::boot_ns();
-        drop(kernel);
         let store_us = started.elapsed().as_secs_f64() * 1e6;
         let mut chosen = self.known(&chosen);
         let barred = self.bar(&tags(&chosen), State::Revoked, "revoke"); // in order of their start
+        drop(kernel); // not before: what is issued next finds its parent barred
         let now: HashSet<Tag> = barred.tags.iter().copied().collect();
         chosen.retain(|i| now.contains(&i.tag)); // the others were over before
         let invocations = ids(&chosen);
         let mut revoked =
             Revoked { invocations, first_store_ns, last_store_ns, store_us, ..Revoked::default() };
         if fate == Fate::Refused {
-            self.interrupt(&tags(&chosen));
-            self.tell_barred(&barred);
+            self.tell_beside(&barred, || self.interrupt(&tags(&chosen)));
             ensure!(!chosen.is_empty(), "no active invocation matches; hint: agentguard ps");
             return armed.context(QUEUED).map(|()| revoked);
         }
-        // At once: a disk that is slow must not keep the processes alive.
-        let (leftovers, done) = std::thread::scope(|scope| {
-            let telling = std::thread::Builder::new().spawn_scoped(scope, || self.tell_barred(&barred));
-            let done = self.end_processes(request, fate, &chosen);
-            if telling.is_err() {
-                self.tell_barred(&barred);
-            }
-            done
-        })?;
+        let fated = self.tell_beside(&barred, || {
+            let fated = self.end_processes(request, fate, &chosen);
+            fated.map(|fated| (fated, started.elapsed().as_secs_f64() * 1e6))
+        });
+        let ((leftovers, done), took) = fated?;
+        let took = Some(took);
         revoked.leftovers = ids(&leftovers);
         let all = [chosen, leftovers].concat();
-        let took = Some(started.elapsed().as_secs_f64() * 1e6);
         match fate {
             Fate::Frozen => (revoked.frozen, revoked.frozen_us) = (done, took),
             _ => (revoked.killed, revoked.killed_us) = (done, took),

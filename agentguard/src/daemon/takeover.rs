@@ -16,7 +16,6 @@ use super::store::{Kept, News, Store};
 use super::{Daemon, lines};
 use crate::clock;
 use crate::event::record::{Record, Whose};
-use crate::kernel::census;
 use crate::policy::Explainer;
 
 /// What came of the invocations that the database names.
@@ -66,10 +65,7 @@ impl Daemon {
         record.what.detail.insert("unknown", json!(strangers));
         self.note(record, "takeover");
         self.finish_pushes()?;
-        // One may have been begun and not been given to anybody.
-        if census::sees_every_process() {
-            self.recount();
-        }
+        self.recount(); // one may have been begun and not been given to anybody
         self.look_after_counts();
         for tag in found.adopted {
             self.look_after(tag);

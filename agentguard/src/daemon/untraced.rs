@@ -14,7 +14,7 @@ use agentguard_common::invocation::Tag;
 use anyhow::Result;
 
 use super::Daemon;
-use crate::kernel::census::{Tagged, flags};
+use crate::kernel::census::{self, Tagged, flags};
 use crate::kernel::{Kernel, Level};
 
 /// Time between two looks, while there are invocations.
@@ -89,12 +89,13 @@ impl Daemon {
                 tokio::time::sleep(INTERVAL).await;
                 let looker = daemon.clone();
                 let _ = tokio::task::spawn_blocking(move || looker.look()).await; // a panic ends the process
-                if daemon.registry().busy() {
+                let needed = || daemon.registry().busy() || !daemon.all_kept();
+                if needed() {
                     continue;
                 }
                 daemon.looks.running.store(false, Ordering::SeqCst);
                 // One that came in between saw that this was running.
-                if !daemon.registry().busy() || daemon.looks.running.swap(true, Ordering::SeqCst) {
+                if !needed() || daemon.looks.running.swap(true, Ordering::SeqCst) {
                     return;
                 }
             }
@@ -126,6 +127,7 @@ impl Daemon {
 
     fn look(&self) {
         self.gather_moved();
+        self.keep_rest();
         if let Err(e) = self.correct_counts() {
             tracing::error!("counting the tasks of invocations: {e:#}");
         }
@@ -133,6 +135,9 @@ impl Daemon {
 
     /// Corrects the counts that are off, and ends the invocations of which nothing is left.
     fn correct_counts(&self) -> Result<()> {
+        if !census::sees_every_process() {
+            return Ok(());
+        }
         // Level compat is not in force where tracepoints are skipped.
         let misses = if self.level == Level::Lsm { self.kernel().tracepoint_misses()? } else { 0 };
         let grew = self.looks.misses.swap(misses, Ordering::SeqCst) != misses;

@@ -48,9 +48,11 @@ impl Daemon {
         let mut kernel = self.kernel();
         let mut killers = super::lock(&self.killers);
         let now = killers.saturating_add_signed(change);
-        kernel.arm_kill(now > 0)?;
-        *killers = now;
-        Ok(())
+        let armed = kernel.arm_kill(now > 0);
+        if armed.is_ok() || change < 0 {
+            *killers = now;
+        }
+        armed
     }
 
     /// Stops every process that carries one of `tags`, also ones being forked meanwhile. Returns how many there are.

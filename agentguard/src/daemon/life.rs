@@ -69,18 +69,16 @@ impl Daemon {
             return false;
         }
         let untold = self.keep_states(&barred.ids, barred.state, barred.lines.clone());
-        {
-            let mut telling = lock(&self.telling.0);
-            for tag in &barred.tags {
-                telling.remove(tag);
-            }
-            self.telling.1.notify_all();
-        }
         self.told(untold);
+        let mut telling = lock(&self.telling.0);
+        for tag in &barred.tags {
+            telling.remove(tag);
+        }
+        self.telling.1.notify_all();
         true
     }
 
-    /// Waits until the database knows that the authority of `tag` was taken, if it was.
+    /// Waits until it is told that the authority of `tag` was taken, if it was.
     fn until_told(&self, tag: Tag) {
         let telling = lock(&self.telling.0);
         drop(self.telling.1.wait_while(telling, |telling| telling.contains(&tag)));
@@ -148,7 +146,9 @@ impl Daemon {
         if invocation.facts.tool.is_some() {
             // A tool can be entered again as long as who has it lives.
             let owner = invocation.facts.parent.and_then(|parent| registry.by_id(parent));
-            return (expired, owner.map_or(Over::No, |owner| Over::With(owner.tag)));
+            if let Some(owner) = owner.filter(|owner| owner.state != State::Ended) {
+                return (expired, Over::With(owner.tag));
+            }
         }
         let children = registry.children(invocation.id);
         if !children.iter().all(|child| tool_is_idle(&kernel, &registry, child)) {
@@ -164,6 +164,10 @@ impl Daemon {
         let slot = kernel.invocation(tag.slot);
         let mut registry = self.registry();
         let Some(invocation) = registry.get(tag).filter(|i| i.state != State::Ended) else { return };
+        if !registry.children(invocation.id).is_empty() {
+            drop((registry, kernel));
+            return self.end_if_over(tag, 0); // a push has given it a tool meanwhile
+        }
         let (id, parent, tables) = (invocation.id, invocation.facts.parent, invocation.tables);
         let chain = invocation.chain.clone();
         let state = invocation.state;

@@ -69,7 +69,7 @@ pub struct Daemon {
     unkept: Mutex<Vec<(Vec<Uuid>, registry::State)>>,
     /// What the log has of those that are over, until the database knows that they are.
     closing: Mutex<HashMap<Uuid, seen::Seen>>,
-    /// Those whose authority was taken, until the database knows that.
+    /// Those whose authority was taken, until that is told.
     telling: (Mutex<HashSet<Tag>>, Condvar),
     /// Why not a higher level.
     why: Option<String>,
@@ -221,6 +221,7 @@ pub fn run(config: &Config, ready: impl FnOnce()) -> Result<()> {
     if events.join().is_err() {
         tracing::error!("the thread that records events panicked");
     }
+    drop(runtime); // waits for ends that are being recorded
     daemon.keep_rest();
     daemon.mark_log();
     if !daemon.registry().busy() {

@@ -83,6 +83,11 @@ impl Daemon {
         lock(&self.unkept).is_empty()
     }
 
+    /// Whether the database is being told something, or is still to be.
+    pub(super) fn keeps(&self) -> bool {
+        !lock(&self.closing).is_empty() || !self.all_kept()
+    }
+
     /// Tries again to keep states that could not be kept, and are told already, until one can't be again.
     pub(super) fn keep_rest(&self) {
         let rest = std::mem::take(&mut *lock(&self.unkept));

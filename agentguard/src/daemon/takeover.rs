@@ -40,6 +40,7 @@ impl Daemon {
             self.adopt_one(kept, &logged, &mut found)?;
         }
         let strangers = self.bar_strangers();
+        found.adopted.iter().for_each(|tag| self.bar_as_the_kernel(*tag)); // before anything can be over
         let slots: Vec<u32> = found.adopted.iter().map(|tag| tag.slot).collect();
         self.kernel().adopt_tables(slots.into_iter());
         self.adopt_rules(&found.adopted);
@@ -73,14 +74,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Brings the state of an adopted invocation up to date with the kernel's.
+    /// Tells that authority was taken of which the store was made, no more.
+    fn bar_as_the_kernel(&self, tag: Tag) {
+        let (state, action) = match self.kernel().invocation(tag.slot).state {
+            wire::state::REVOKED => (State::Revoked, "revoke"),
+            wire::state::EXPIRED => (State::Expired, "expire"),
+            _ => return,
+        };
+        self.tell_barred(&self.bar(&[tag], state, action));
+    }
+
+    /// Brings the rest of an adopted invocation up to date with the kernel's.
     fn look_after(self: &Arc<Self>, tag: Tag) {
         let slot = self.kernel().invocation(tag.slot);
-        match slot.state {
-            // The store was made, no more.
-            wire::state::REVOKED => drop(self.tell_barred(&self.bar(&[tag], State::Revoked, "revoke"))),
-            wire::state::EXPIRED => drop(self.tell_barred(&self.bar(&[tag], State::Expired, "expire"))),
-            _ => self.finish_extension(tag, &slot),
+        if slot.state == wire::state::ACTIVE {
+            self.finish_extension(tag, &slot);
         }
         self.kill_if_barred(tag);
         self.expire_later(tag);

@@ -89,7 +89,7 @@ impl Daemon {
                 tokio::time::sleep(INTERVAL).await;
                 let looker = daemon.clone();
                 let _ = tokio::task::spawn_blocking(move || looker.look()).await; // a panic ends the process
-                let needed = || daemon.registry().busy() || !daemon.all_kept();
+                let needed = || daemon.registry().busy() || daemon.keeps();
                 if needed() {
                     continue;
                 }

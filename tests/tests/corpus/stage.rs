@@ -188,9 +188,10 @@ fn list(path: &Path, files: &mut Vec<File>) -> Option<()> {
     let changed = (data.ctime(), data.ctime_nsec());
     files.push(File { path: path.to_owned(), inode: (data.dev(), data.ino()), changed });
     if data.is_dir() {
-        let entries: Vec<_> = std::fs::read_dir(path).ok()?.collect();
+        // Paths, not entries, each of which holds its directory open.
+        let entries: Vec<_> = std::fs::read_dir(path).ok()?.map(|entry| Some(entry.ok()?.path())).collect();
         for entry in entries {
-            list(&entry.ok()?.path(), files)?;
+            list(&entry?, files)?;
         }
     }
     Some(())

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::api::Extended;
 use super::registry::{Facts, Invocation, Registry, State};
 use super::{Daemon, lines, lock};
+use crate::event::record::Record;
 use crate::kernel::{Kernel, Level};
 
 /// Longest sleep before the clock is looked at again: sleeping stops while the machine is suspended, the boot clock
@@ -26,6 +27,13 @@ fn tool_is_idle(kernel: &Kernel, registry: &Registry, child: &Invocation) -> boo
         && slot.tasks == 0
         && child.seen.count_below(slot.next_seq) + slot.lost >= slot.next_seq
         && registry.children(child.id).is_empty()
+}
+
+/// Adds to the record of an end what the kernel counted.
+pub(super) fn add_counts(record: &mut Record<'_>, slot: &wire::Invocation) {
+    for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
+        record.what.detail.insert(name, value.into());
+    }
 }
 
 /// Invocations whose authority was taken, and the lines that say so.
@@ -179,9 +187,7 @@ impl Daemon {
         registry.end(tag);
         let parent = parent.and_then(|parent| registry.by_id(parent)).map(|parent| parent.tag);
         drop(registry);
-        for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
-            record.what.detail.insert(name, value.into());
-        }
+        add_counts(&mut record, &slot);
         if slot.generation == tag.generation && slot.state == wire::state::ACTIVE {
             kernel.set_state(tag.slot, wire::state::ENDED); // a revoked one stays revoked: its sockets may live on
         }

@@ -346,6 +346,17 @@ mod tests {
         (dir, store)
     }
 
+    fn active(id: &str) -> Kept {
+        Kept {
+            id: id.into(),
+            boot: "b".into(),
+            slot: 1,
+            generation: u32::MAX,
+            state: "active".into(),
+            facts: "{}".into(),
+        }
+    }
+
     fn news(line: &str) -> News {
         News { position: u64::MAX, lines: line.into() }
     }
@@ -373,16 +384,8 @@ mod tests {
     #[test]
     fn invocations_are_unfinished_until_they_end() {
         let (_dir, store) = store();
-        let kept = Kept {
-            id: "i".into(),
-            boot: "b".into(),
-            slot: 1,
-            generation: u32::MAX,
-            state: "active".into(),
-            facts: "{}".into(),
-        };
         let id = Uuid::now_v7();
-        let kept = Kept { id: id.to_string(), ..kept };
+        let kept = active(&id.to_string());
         let told = [
             store.begin(&kept, &news("start")).expect("noted"),
             store.change_states(&[id], "revoked", &news("revoke")).expect("changed"),
@@ -404,14 +407,7 @@ mod tests {
     #[test]
     fn a_change_that_fails_leaves_no_news() {
         let (_dir, store) = store();
-        let kept = Kept {
-            id: "i".into(),
-            boot: "b".into(),
-            slot: 1,
-            generation: 1,
-            state: "active".into(),
-            facts: "{}".into(),
-        };
+        let kept = active("i");
         store.begin(&kept, &news("start")).expect("noted");
         store.begin(&kept, &news("again")).expect_err("one of that name is there");
         assert_eq!(store.news().expect("read").len(), 1);

@@ -10,6 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::catalogue;
+use super::life::add_counts;
 use super::registry::{Facts, Invocation, State};
 use super::seen::Seen;
 use super::store::{Kept, News, Store};
@@ -190,9 +191,7 @@ impl Daemon {
         let mut record = Record { whose: facts.whose(kept.id.clone()), ..Record::default() };
         let slot = self.kernel().invocation(kept.slot.min(MAX_INVOCATIONS - 1));
         if kept.boot == self.boot && slot.generation == kept.generation {
-            for (name, value) in [("events", slot.next_seq), ("denied", slot.denied), ("lost", slot.lost)] {
-                record.what.detail.insert(name, value.into());
-            }
+            add_counts(&mut record, &slot);
         }
         record.what.detail.insert("why", json!(why));
         record

@@ -67,7 +67,7 @@ impl Known {
     }
 
     /// What stands behind this generation of tables.
-    fn decided(&mut self, daemon: &Daemon, generation: u32) -> serde_json::Result<&Decided> {
+    fn decided(&mut self, daemon: &Daemon, generation: u32) -> serde_json::Result<&mut Decided> {
         if let Some(decided) = self.decided.take_if(|decided| decided.generation == generation) {
             return Ok(self.decided.insert(decided));
         }
@@ -93,7 +93,7 @@ impl Ledger {
         let mut lines = Vec::with_capacity(batch.len() * LINE);
         let mut now = Now::new();
         for raw in batch.iter().filter(|raw| raw.header.slot != 0) {
-            let header = &raw.header;
+            let header = raw.header;
             let tag = Tag { slot: header.slot, generation: header.generation };
             let of = match known.entry(tag) {
                 Entry::Occupied(of) => of.into_mut(),
@@ -111,7 +111,8 @@ impl Ledger {
             of.added.push(header.seq);
             of.last_ns = of.last_ns.max(header.time_ns);
             of.joined |= header.action == Action::Adopt as u16 && of.invocation.selects;
-            let when = When { time: now.utc(header.time_ns), boot_ns: header.time_ns, seq: Some(header.seq) };
+            let when =
+                When { time: now.utc(header.time_ns).into(), boot_ns: header.time_ns, seq: Some(header.seq) };
             let added = of.decided(&self.daemon, header.policy_generation).and_then(|decided| {
                 let mut what = event::enrich(raw, &decided.chain, &mut self.exes);
                 if header.action == Action::Tool as u16 {
@@ -121,7 +122,7 @@ impl Ledger {
                         what.detail.insert("invocation", json!(tool.id));
                     }
                 }
-                record::add_line(&mut lines, &when, &decided.whose, &what)
+                record::add_line(&mut lines, &when, &mut decided.whose, &what)
             });
             if let Err(e) = added {
                 tracing::error!("an event is no JSON: {e}");
@@ -159,9 +160,9 @@ struct Numbered {
 
 /// An event of an invocation that the daemon does not know: it is recorded all the same.
 fn stray<'a>(raw: &Raw<'a>) -> Record<'a> {
-    let header = &raw.header;
+    let header = raw.header;
     let mut record = Record {
-        when: When { time: clock::utc_now(), boot_ns: header.time_ns, seq: Some(header.seq) },
+        when: When { time: clock::utc_now().into(), boot_ns: header.time_ns, seq: Some(header.seq) },
         whose: Whose { invocation: "unknown".into(), ..Whose::default() },
         what: What {
             action: Action::from_raw(header.action).map_or("unknown", Action::name).into(),

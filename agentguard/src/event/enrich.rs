@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use agentguard_common::event::{Action, EventHeader};
 use agentguard_common::file::Access;
@@ -78,7 +79,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn deciding_rule(chain: &Chain, raw: &Raw<'_>, path: &[u8], action: Action) -> Option<Rule> {
-    let header = &raw.header;
+    let header = raw.header;
     let access = Access(header.access);
     match action {
         Action::Open | Action::Exec | Action::Path | Action::Use | Action::MapExec | Action::Unix
@@ -130,14 +131,14 @@ fn kind_of(header: &EventHeader) -> &'static str {
 
 /// Executables by process, for events that only name the process.
 #[derive(Default)]
-pub struct Exes(FxHashMap<u32, String>);
+pub struct Exes(FxHashMap<u32, Arc<str>>);
 
 impl Exes {
     /// Notes what an event says of them.
     fn note(&mut self, raw: &Raw<'_>, action: Option<Action>) {
-        let header = &raw.header;
+        let header = raw.header;
         match action {
-            Some(Action::Executed) => drop(self.0.insert(header.pid, printable(raw.path).into_owned())),
+            Some(Action::Executed) => drop(self.0.insert(header.pid, printable(raw.path).into())),
             Some(Action::Fork) if header.pid != header.other_pid => {
                 if let Some(exe) = self.0.get(&header.pid).cloned() {
                     self.0.insert(header.other_pid, exe);
@@ -149,19 +150,19 @@ impl Exes {
 
     /// Forgets the process that ended with this event.
     pub fn forget(&mut self, raw: &Raw<'_>) {
-        let header = &raw.header;
+        let header = raw.header;
         if header.action == Action::Exit as u16 && header.pid == header.tid {
             self.0.remove(&header.pid);
         }
     }
 
     fn of(&self, header: &EventHeader) -> Option<Cow<'_, str>> {
-        self.0.get(&header.pid).map(|exe| Cow::Borrowed(exe.as_str()))
+        self.0.get(&header.pid).map(|exe| Cow::Borrowed(&**exe))
     }
 }
 
 fn process<'a>(raw: &'a Raw<'_>, exe: Option<Cow<'a, str>>) -> Process<'a> {
-    let header = &raw.header;
+    let header = raw.header;
     let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
     Process {
         pid: header.pid,
@@ -177,7 +178,7 @@ fn process<'a>(raw: &'a Raw<'_>, exe: Option<Cow<'a, str>>) -> Process<'a> {
 
 /// What an event says, by the rules of `chain`, which decided. Keeps `exes` up to date, but for [`Exes::forget`].
 pub fn enrich<'a>(raw: &'a Raw<'_>, chain: &Chain, exes: &'a mut Exes) -> What<'a> {
-    let header = &raw.header;
+    let header = raw.header;
     let action = Action::from_raw(header.action);
     exes.note(raw, action);
     let path = requested_path(raw);

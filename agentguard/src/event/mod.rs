@@ -2,6 +2,7 @@
 
 mod enrich;
 mod line;
+mod plain;
 pub mod record;
 mod ring;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::line;
+use super::plain::is_plain;
 use crate::clock;
 
 /// One event. Absent facts are left out.
@@ -16,7 +17,7 @@ use crate::clock;
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Record<'a> {
     #[serde(flatten)]
-    pub when: When,
+    pub when: When<'a>,
     #[serde(flatten)]
     pub whose: Whose,
     #[serde(flatten)]
@@ -26,20 +27,20 @@ pub struct Record<'a> {
 /// When it happened.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct When {
+pub struct When<'a> {
     /// UTC, RFC 3339.
-    pub time: String,
+    pub time: Cow<'a, str>,
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     pub boot_ns: u64,
     /// Per-invocation sequence number, taken in the kernel; a gap is a loss. Absent on the daemon's own records.
     pub seq: Option<u64>,
 }
 
-impl When {
+impl When<'_> {
     /// For a record of the daemon's own.
     #[must_use]
     pub fn now() -> Self {
-        Self { time: clock::utc_now(), boot_ns: clock::boot_ns(), seq: None }
+        Self { time: clock::utc_now().into(), boot_ns: clock::boot_ns(), seq: None }
     }
 }
 
@@ -84,24 +85,44 @@ pub struct What<'a> {
     pub detail: Detail<'a>,
 }
 
+type Named<'a> = (Cow<'a, str>, Value);
+
 /// Named values, few of them, in the order in which they were added.
-#[derive(Clone, Debug, Default)]
-pub struct Detail<'a>(pub(super) Vec<(Cow<'a, str>, Value)>);
+#[derive(Clone, Default)]
+pub struct Detail<'a> {
+    /// As many as events have: they cost no allocation.
+    first: [Option<Named<'a>>; 2],
+    more: Vec<Named<'a>>,
+}
 
 impl<'a> Detail<'a> {
     /// Adds a value under a name that is not there yet.
     pub fn insert(&mut self, name: impl Into<Cow<'a, str>>, value: Value) {
-        self.0.push((name.into(), value));
+        let named = (name.into(), value);
+        match self.first.iter_mut().find(|free| free.is_none()) {
+            Some(free) => *free = Some(named),
+            None => self.more.push(named),
+        }
     }
 
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first[0].is_none()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Named<'a>> {
+        self.first.iter().flatten().chain(&self.more)
+    }
+}
+
+impl fmt::Debug for Detail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, value))).finish()
     }
 }
 
@@ -169,9 +190,17 @@ pub struct Process<'a> {
     pub cgroup: u64,
 }
 
-/// A part of a record as it stands in the line, with a comma before it.
+/// What many records have in common, as it stands in their lines.
 #[derive(Clone, Debug)]
-pub struct Rendered(pub(super) Vec<u8>);
+pub struct Rendered {
+    /// Of [`Whose`], with a comma before it.
+    pub(super) text: Vec<u8>,
+    /// Of the last [`Process`].
+    pub(super) actor: Option<(Actor, Vec<u8>)>,
+}
+
+/// User, group and cgroup of a process.
+pub(super) type Actor = (u32, u32, u64);
 
 impl Whose {
     /// This part of a record, for [`add_line`].
@@ -182,7 +211,7 @@ impl Whose {
         let mut text = serde_json::to_vec(self)?;
         text[0] = b','; // the brace that opens
         text.pop();
-        Ok(Rendered(text))
+        Ok(Rendered { text, actor: None })
     }
 }
 
@@ -192,8 +221,8 @@ impl Whose {
 /// When a part is no JSON.
 pub fn add_line(
     lines: &mut Vec<u8>,
-    when: &When,
-    whose: &Rendered,
+    when: &When<'_>,
+    whose: &mut Rendered,
     what: &What<'_>,
 ) -> serde_json::Result<()> {
     let start = lines.len();
@@ -210,18 +239,16 @@ impl Record<'_> {
     /// # Errors
     /// When it is no JSON.
     pub fn add_line(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
-        add_line(lines, &self.when, &self.whose.render()?, &self.what)
+        add_line(lines, &self.when, &mut self.whose.render()?, &self.what)
     }
 }
 
 /// Escapes a path for people and logs.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
-    let plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
-    if bytes.iter().all(plain)
-        && let Ok(text) = std::str::from_utf8(bytes)
-    {
-        return Cow::Borrowed(text);
+    if is_plain(bytes) {
+        // SAFETY: ASCII.
+        return Cow::Borrowed(unsafe { std::str::from_utf8_unchecked(bytes) });
     }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

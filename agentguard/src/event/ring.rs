@@ -28,16 +28,16 @@ const BATCH: usize = 4096;
 /// One event where it lies in its ring.
 #[derive(Clone, Copy)]
 pub struct Raw<'a> {
-    pub header: EventHeader,
+    pub header: &'a EventHeader,
     pub path: &'a [u8],
 }
 
 impl<'a> Raw<'a> {
-    /// Decodes one ring entry; `None` when it is shorter than it says.
+    /// Decodes one ring entry, without a copy; `None` when it is shorter than it says, or not aligned as rings are, to 8 bytes.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (header, rest) = EventHeader::read_from_prefix(bytes).ok()?;
-        let path = rest.get(..usize::from(header.path_len))?;
+        let (header, rest) = EventHeader::ref_from_prefix(bytes).ok()?;
+        let path = rest.len().checked_sub(header.path_len.into()).map(|at| &rest[at..])?; // padding comes before
         Some(Self { header, path })
     }
 }
@@ -221,15 +221,21 @@ fn wait(fds: [i32; 3], until: Option<Instant>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes as _;
+
     use super::Raw;
 
     #[test]
     fn a_short_entry_is_refused() {
-        assert!(Raw::decode(&[0; 64]).is_none());
-        let mut entry = [0u8; 130];
+        let mut words = [0u64; 17];
+        let entry = words.as_mut_bytes();
+        assert!(Raw::decode(&entry[..64]).is_none());
         entry[6] = 3; // path_len
-        assert!(Raw::decode(&entry).is_none());
+        assert!(Raw::decode(&entry[..130]).is_none());
         entry[6] = 2;
-        assert_eq!(Raw::decode(&entry).expect("decodes").path, [0, 0]);
+        assert_eq!(Raw::decode(&entry[..130]).expect("decodes").path, [0, 0]);
+        entry[130..136].copy_from_slice(b"junk/x");
+        assert_eq!(Raw::decode(entry).expect("decodes").path, b"/x"); // what is before it is padding
+        assert!(Raw::decode(&entry[1..]).is_none());
     }
 }

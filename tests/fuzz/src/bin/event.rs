@@ -17,6 +17,7 @@ use agentguard_common::file::Access;
 use agentguard_common::invocation::Tag;
 use agentguard_fuzz::{policy, rule};
 use libfuzzer_sys::fuzz_target;
+use zerocopy::IntoBytes as _;
 
 static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
     let rules = vec![
@@ -59,15 +60,18 @@ static INVOCATION: LazyLock<Invocation> = LazyLock::new(|| {
 static WHOSE: LazyLock<Rendered> = LazyLock::new(|| INVOCATION.whose().render().expect("JSON"));
 
 fuzz_target!(|input: &[u8]| {
-    let (mut exes, mut now) = (Exes::default(), Now::new());
-    let mut rest = input;
+    let (mut exes, mut now, mut whose) = (Exes::default(), Now::new(), WHOSE.clone());
+    let mut words = vec![0u64; input.len().div_ceil(size_of::<u64>())];
+    words.as_mut_bytes()[..input.len()].copy_from_slice(input);
+    let mut rest = words.as_bytes();
     while let Some(raw) = Raw::decode(rest) {
-        rest = &rest[HEADER_BYTES + raw.path.len()..];
-        let header = &raw.header;
-        let when = When { time: now.utc(header.time_ns), boot_ns: header.time_ns, seq: Some(header.seq) };
+        rest = &rest[(HEADER_BYTES + raw.path.len()).next_multiple_of(size_of::<u64>())..];
+        let header = raw.header;
+        let when =
+            When { time: now.utc(header.time_ns).into(), boot_ns: header.time_ns, seq: Some(header.seq) };
         let what = enrich(&raw, &INVOCATION.chain, &mut exes);
         let mut line = Vec::new();
-        record::add_line(&mut line, &when, &WHOSE, &what).expect("a record is JSON");
+        record::add_line(&mut line, &when, &mut whose, &what).expect("a record is JSON");
         assert!(!what.object.contains(char::is_control), "{:?}", what.object);
         exes.forget(&raw);
         let text = str::from_utf8(&line).expect("UTF-8").strip_suffix('\n').expect("a line");

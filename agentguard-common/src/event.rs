@@ -1,4 +1,4 @@
-//! Events as they cross the ring buffers: a fixed header, then `path_len` bytes of path. Of a call that Landlock
+//! Events as they cross the ring buffers: a fixed header, and `path_len` bytes of path that end the entry. Of a call that Landlock
 //! refused these are the directory that the path starts from (`?` if unknown), a null byte, and the path as asked.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -120,7 +120,7 @@ pub struct EventHeader {
     pub reason: u8,
     /// Positive errno the task saw; 0 when it was let through.
     pub errno: u16,
-    /// Bytes of path behind the header.
+    /// Bytes of path at the end of the entry.
     pub path_len: u16,
     pub slot: u32,
     pub generation: u32,

@@ -21,7 +21,7 @@ pub mod verdict;
 
 /// Version of everything that programs of one build leave in pinned maps for programs of another: map definitions, the
 /// structs in this crate, and what their numbers mean. A change to any of these takes the next number.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Source of the 32-bit words of compiled policy tables: the arena map in the kernel, a slice on the host.
 pub trait Words {

@@ -163,6 +163,7 @@ offsets! {
     cgroup_kn = "cgroup"."kn" required;
     kernfs_id = "kernfs_node"."id" required;
     task_exit_code = "task_struct"."exit_code" required;
+    task_comm = "task_struct"."comm" required;
     task_exit_state = "task_struct"."exit_state" required;
     task_state = "task_struct"."__state" required;
     task_vfork_done = "task_struct"."vfork_done" required;
@@ -171,6 +172,8 @@ offsets! {
     upid_nr = "upid"."nr" required;
     task_cred = "task_struct"."cred" required;
     task_real_cred = "task_struct"."real_cred" required;
+    cred_uid = "cred"."uid" required;
+    cred_gid = "cred"."gid" required;
     task_nsproxy = "task_struct"."nsproxy" required;
     task_bpf_storage = "task_struct"."bpf_storage" required;
     task_fs = "task_struct"."fs" required;
@@ -209,6 +212,11 @@ offsets! {
     storage_map_place = "bpf_local_storage_map"."cache_idx" typed;
     storage_element_map = "bpf_local_storage_data"."smap" typed;
     storage_element_value = "bpf_local_storage_data"."data" typed;
+    /// All elements of a task's storage.
+    storage_list = "bpf_local_storage"."list.first" typed;
+    storage_element_next = "bpf_local_storage_elem"."snode.next" typed;
+    storage_element_link = "bpf_local_storage_elem"."snode" typed;
+    storage_element_data = "bpf_local_storage_elem"."sdata" typed;
     unix_sock_addr = "unix_sock"."addr" required;
     unix_sock_path = "unix_sock"."path" required;
     unix_address_len = "unix_address"."len" required;

@@ -161,15 +161,22 @@ pub(crate) fn has_sequences() -> bool {
     unsafe { core::ptr::read_volatile(&raw const SEQUENCES.renames) != 0 }
 }
 
-/// Types of the running kernel by which a task's tag is read without a helper, from its BTF.
+/// Types of the running kernel by which a task's tag, and numbers at addresses, are read without a helper, from its BTF.
 #[unsafe(no_mangle)]
 static TYPES: Types = Types { word: 0, storage: 0 };
 
-/// The types, as constants that the verifier knows; without both, 0.
+/// [`Types::word`], as a constant that the verifier knows; 0 without all types.
 #[inline(always)]
-pub(crate) fn types() -> Types {
+pub(crate) fn word_type() -> u64 {
     // SAFETY: a read of a static; volatile so that the compiler does not fold the zeroes it sees.
-    unsafe { core::ptr::read_volatile(&raw const TYPES) }
+    unsafe { core::ptr::read_volatile(&raw const TYPES.word) }
+}
+
+/// [`Types::storage`], the same.
+#[inline(always)]
+pub(crate) fn storage_type() -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const TYPES.storage) }
 }
 
 /// Which set of programs this is. A build that takes over from another gets the next number.

@@ -63,7 +63,7 @@ impl Buffer {
         unsafe { atomic::exchange(&raw mut (*self.0).busy, 0) };
     }
 
-    /// First byte of the buffer: the event header of a path at position `p` goes to `bytes() + p`.
+    /// First byte of the buffer: the event header of a path at position `p` goes to the word in which `bytes() + p` is.
     #[inline(always)]
     pub(crate) fn bytes(&self) -> *mut u8 {
         bytes(self.0)
@@ -89,8 +89,9 @@ pub struct Object {
 
 impl Object {
     #[inline(always)]
-    pub(crate) const fn file(dentry: usize, mnt: usize) -> Self {
-        Self { dentry: dentry as u64, mnt: mnt as u64, name: 0, name_len: 0 }
+    pub(crate) fn file(dentry: usize, mnt: usize) -> Self {
+        // Hidden from the compiler, which would call a function that writes one zero after the other.
+        Self { dentry: dentry as u64, mnt: mnt as u64, name: 0, name_len: core::hint::black_box(0) }
     }
 }
 

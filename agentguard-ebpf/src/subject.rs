@@ -13,7 +13,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 
 use crate::emit::{self, EPERM};
-use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count, types};
+use crate::maps::{INVOCATIONS, POLICIES, TASK_TAG, TASK_TOOL, TASK_WORKER, count, storage_type, word_type};
 use crate::{kread, member, offset};
 
 /// Set in `task_struct.flags` of a task that ends (`linux/sched.h`).
@@ -61,8 +61,8 @@ pub(crate) fn tag_of(task: *mut task_struct) -> Option<Tag> {
 /// it is not, or this kernel's storage is not known: then the helper is to be asked.
 #[inline(always)]
 fn tag_at_hand(task: *mut task_struct) -> u64 {
-    let types = types();
-    if types.word == 0 || types.storage == 0 {
+    let (word, kind) = (word_type(), storage_type());
+    if word == 0 || kind == 0 {
         return 0;
     }
     let map = TASK_TAG.as_ptr().cast_const().cast::<u8>();
@@ -70,19 +70,24 @@ fn tag_at_hand(task: *mut task_struct) -> u64 {
     // as 0.
     let (owner, value) = unsafe {
         let storage: u64 =
-            kread::member(kread::cast(task as u64 + offset!(task_bpf_storage) as u64, types.word), 0);
+            kread::member(kread::cast(task as u64 + offset!(task_bpf_storage) as u64, word), 0);
         let place = u64::from(member!(map, storage_map_place: u16)) * size_of::<u64>() as u64;
-        let element = member!(kread::cast(storage + place, types.storage), storage_cache: *const u8);
+        let element = member!(kread::cast(storage + place, kind), storage_cache: *const u8);
         (member!(element, storage_element_map: *const u8), member!(element, storage_element_value: u64))
     };
     if owner == map { value } else { 0 }
 }
 
-/// Never attached. Whether it loads tells whether this kernel's verifier takes what [`tag_at_hand`] does; if not, the programs
-/// are loaded without it.
+/// Never attached. Whether it loads tells whether this kernel's verifier takes reads by types that the programs name
+/// themselves: of [`tag_at_hand`], [`stores_only_tag`] and [`kread::value`]. If not, they are loaded without, and ask helpers.
 #[lsm(hook = "file_open")]
 pub fn tag_trial(_ctx: LsmContext) -> i32 {
-    emit::outcome(tag_at_hand(current_task()) != 0, EPERM)
+    let task = current_task();
+    let at = task as usize + offset!(task_flags);
+    let numbers =
+        u64::from(kread::value::<u8>(at)) + u64::from(kread::value::<u16>(at)) + kread::value::<u64>(at);
+    let known = tag_at_hand(task) != 0 || stores_only_tag(task) || kread::value::<u32>(at) != 0;
+    emit::outcome(known || numbers != 0, EPERM)
 }
 
 /// Whether anybody ever stored anything at `task`, which is known without asking a helper.
@@ -107,8 +112,39 @@ pub(crate) fn current_tagged() -> Option<(*mut task_struct, Tag)> {
     }
     match tag_at_hand(task) {
         0 => tag_of(task).map(|tag| (task, tag)),
-        words => Some((task, Tag { slot: words as u32, generation: (words >> 32) as u32 })),
+        words => Some((task, tag_from(words))),
     }
+}
+
+#[inline(always)]
+const fn tag_from(words: u64) -> Tag {
+    Tag { slot: words as u32, generation: (words >> 32) as u32 }
+}
+
+/// The two words of the current task's tag in one, 0 without one: for programs in which [`current_tagged`] costs the verifier
+/// too much.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn current_words() -> u64 {
+    match current_tag() {
+        None => 0,
+        Some(Tag { slot: 0, generation: 0 }) => u64::from(u32::MAX) << 32, // nobody's either, but a tag
+        Some(tag) => u64::from(tag.generation) << 32 | u64::from(tag.slot),
+    }
+}
+
+/// Whether the tag is all that is stored at `task`, as at most: then nothing else needs to be looked for. False where this
+/// kernel's storage is not known.
+#[inline(always)]
+pub(crate) fn stores_only_tag(task: *mut task_struct) -> bool {
+    if !kread::is_cheap() {
+        return false;
+    }
+    let storage = kread::word(task as usize + offset!(task_bpf_storage));
+    let link = kread::word(storage + offset!(storage_list));
+    let element = link.wrapping_sub(offset!(storage_element_link));
+    let map = kread::word(element + offset!(storage_element_data) + offset!(storage_element_map));
+    map == TASK_TAG.as_ptr() as usize && kread::word(element + offset!(storage_element_next)) == 0
 }
 
 /// Puts `tag` on `task` unless it has one. False when the kernel had no memory for it.
@@ -150,7 +186,7 @@ pub(crate) fn own_tag(task: *mut task_struct) -> Option<*mut Tag> {
 /// Where it is noted which tool `task` is about to become, if that ever was.
 #[inline(always)]
 pub(crate) fn chosen_tool(task: *mut task_struct) -> Option<*mut Tag> {
-    kept(TASK_TOOL.as_ptr(), task)
+    if stores_only_tag(task) { None } else { kept(TASK_TOOL.as_ptr(), task) }
 }
 
 #[inline(always)]
@@ -176,14 +212,14 @@ pub(crate) fn choose_tool(task: *mut task_struct, tool: Tag) -> bool {
 /// Whether `task` was made to work for io_uring, also while it ends. Known at level `lsm`.
 #[inline(always)]
 pub(crate) fn was_io_worker(task: *mut task_struct) -> bool {
-    // SAFETY: `task` is a trusted task pointer; no flags, so nothing is made.
-    !unsafe { bpf_task_storage_get(TASK_WORKER.as_ptr(), task.cast(), null_mut(), 0) }.is_null()
+    has_storage(task) && !stores_only_tag(task) && kept(TASK_WORKER.as_ptr(), task).is_some()
 }
 
 /// Whether the kernel made `task` to work for io_uring. Not while the task ends.
 #[inline(always)]
 pub(crate) fn is_io_worker(task: *mut task_struct) -> bool {
-    kread::value::<u32>(task as usize + offset!(task_flags)) & PF_IO_WORKER != 0
+    // SAFETY: a trusted `struct task_struct *`.
+    unsafe { member!(task.cast_const().cast(), task_flags: u32) & PF_IO_WORKER != 0 }
 }
 
 /// The tag of a task's process, for a worker that has none of its own.
@@ -215,8 +251,10 @@ impl Subject {
     /// The current task's subject; `None` for untagged tasks, which AgentGuard never denies anything.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let task = current_task();
-        if has_storage(task) { tag_of(task).map(Self::of) } else { None }
+        match current_words() {
+            0 => None,
+            words => Some(Self::of(tag_from(words))),
+        }
     }
 
     /// As [`Self::current`], at level `compat`: an io_uring worker, for which no fork is traced, acts for its process.
@@ -286,13 +324,6 @@ impl Subject {
     pub(crate) fn records_allowed(&self) -> bool {
         // SAFETY: null or a live map value.
         !self.policy.is_null() && unsafe { (*self.policy).records_allowed() }
-    }
-
-    /// A copy of the policy header.
-    #[inline(always)]
-    pub(crate) fn policy(&self) -> PolicyHeader {
-        // SAFETY: null or a live map value.
-        if self.policy.is_null() { PolicyHeader::default() } else { unsafe { *self.policy } }
     }
 
     /// Where the policy's file rules are.

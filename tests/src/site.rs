@@ -183,12 +183,16 @@ impl Site {
         Self::pins_of(&self.home)
     }
 
+    /// The directory of those of the level at hand.
+    #[must_use]
+    pub fn pins_at_level(&self) -> PathBuf {
+        self.pins().join(format!("v2-{}", Level::expected().name()))
+    }
+
     /// Whether a program of the kernel plane is attached at the moment.
     #[must_use]
     pub fn attached(&self, program: &str) -> bool {
-        let sets = std::fs::read_dir(self.pins().join(format!("v1-{}", crate::Level::expected().name())))
-            .expect("pins")
-            .flatten();
+        let sets = std::fs::read_dir(self.pins_at_level()).expect("pins").flatten();
         sets.into_iter().any(|set| set.path().join(program).exists())
     }
 

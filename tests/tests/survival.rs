@@ -286,7 +286,7 @@ fn another_build_takes_over_without_a_gap() {
     daemon.kill();
     let next = site.daemon_of(&other_build(&site));
     assert_enforced(&mut puppet, &site, port);
-    let sets: Vec<_> = std::fs::read_dir(site.pins().join(format!("v1-{}", Level::expected().name())))
+    let sets: Vec<_> = std::fs::read_dir(site.pins_at_level())
         .expect("pins")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .filter(|name| name.starts_with("links-"))

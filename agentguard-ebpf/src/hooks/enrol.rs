@@ -17,7 +17,10 @@ use super::lineage::{
 };
 use crate::emit::{self, ENOMEM, FACT, Ring};
 use crate::maps::{INVOCATIONS, Storage, count, counts};
-use crate::subject::{PF_EXITING, Subject, current_task, is_io_worker, note_io_worker, tag_of, tag_task};
+use crate::subject::{
+    PF_EXITING, Subject, current_tag, current_task, is_io_worker, note_io_worker, stores_only_tag, tag_of,
+    tag_task, was_io_worker,
+};
 use crate::{atomic, kread, offset};
 
 const PF_KTHREAD: u32 = 0x20_0000;
@@ -128,7 +131,12 @@ pub(super) fn child(task: *mut task_struct) -> Option<Tag> {
 #[inline(always)]
 pub(super) fn leaving() -> bool {
     let task = current_task();
-    let (on, tag) = (enrolment(), tag_of(task));
+    let (on, tag) = (enrolment(), current_tag());
+    // Looked for behind the tag: what says that it is a worker, or that it was tagged while it ran, is there before that.
+    let tag_alone = tag.is_some() && stores_only_tag(task);
+    if !tag_alone && was_io_worker(task) {
+        return false; // not counted when it was made
+    }
     if !counts() {
         return tag.is_some();
     }
@@ -138,9 +146,12 @@ pub(super) fn leaving() -> bool {
     if let Some(enrolment) = on {
         orphan_children(enrolment, task);
     }
-    let word = counting(task, tag.is_none()); // made before the tag, so there for every tag that is seen
+    if tag_alone {
+        return true; // as most: tagged, and counted, when it was made
+    }
+    let word = counting(task, tag.is_none());
     if word.is_null() {
-        return tag.is_some(); // as most: tagged, and counted, when it was made
+        return tag.is_some(); // the same
     }
     // SAFETY: a live storage value, aligned for u64.
     unsafe { atomic::exchange(word, counted::GONE) == counted::YES }
@@ -148,7 +159,8 @@ pub(super) fn leaving() -> bool {
 
 /// Level `lsm`: a program is about to be executed, and decided about as its invocation's.
 #[lsm(hook = "bprm_creds_for_exec")]
-pub fn exec_enrolled(ctx: LsmContext) -> i32 {
+pub fn exec_begins(ctx: LsmContext) -> i32 {
+    super::tools::reset();
     let earlier: i32 = ctx.arg(1);
     if earlier != 0 {
         return earlier;

@@ -340,6 +340,7 @@ pub fn bprm_check(ctx: LsmContext) -> i32 {
     // SAFETY: a trusted `struct linux_binprm *`, and the open file in it.
     unsafe {
         let file = member!(ctx.arg(0), bprm_file: *const u8);
-        check_open(tagged, Action::Exec, file, Access::EXEC)
+        let refused = check_open(tagged, Action::Exec, file, Access::EXEC);
+        if refused != 0 { refused } else { super::tools::choose(tagged.1, file as usize) }
     }
 }

@@ -1,5 +1,7 @@
 //! Birth, exec and death of tagged tasks; the kill of revoked ones at level `compat`.
 
+use core::mem::MaybeUninit;
+
 use agentguard_common::event::{Action, MAX_PATH};
 use agentguard_common::verdict::Verdict;
 use aya_ebpf::bindings::task_struct;
@@ -14,7 +16,7 @@ use crate::path::{self, Buffer, Object, Resolved};
 use crate::subject::{
     Subject, current_tag, current_task, is_io_worker, note_io_worker, tag_task, was_io_worker,
 };
-use crate::{atomic, kread, offset};
+use crate::{atomic, kread, member, offset};
 
 const SIGKILL: u32 = 9;
 
@@ -53,10 +55,14 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
             unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, 1) };
         }
     }
-    let mut event = emit::header(&subject, Action::Fork, FACT);
-    event.other_pid = kread::value::<u32>(child as usize + offset!(task_tgid));
-    event.other_tid = kread::value::<u32>(child as usize + offset!(task_pid));
-    emit::plain(&subject, Ring::Events, &mut event);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Fork, FACT);
+    // SAFETY: a trusted `struct task_struct *`.
+    unsafe {
+        event.other_pid = member!(child.cast_const().cast(), task_tgid: u32);
+        event.other_tid = member!(child.cast_const().cast(), task_pid: u32);
+    }
+    emit::plain(&subject, Ring::Events, event);
     0
 }
 
@@ -79,9 +85,10 @@ fn record_execution(bprm: usize) -> i32 {
     let Some(subject) = Subject::current() else { return 0 };
     let file = kread::word(bprm + offset!(bprm_file));
     let at = file + offset!(file_path);
-    let mut event = emit::header(&subject, Action::Executed, FACT);
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Executed, FACT);
     let Some(buffer) = Buffer::claim() else {
-        emit::plain(&subject, Ring::Events, &mut event);
+        emit::plain(&subject, Ring::Events, event);
         return 0;
     };
     let object = Object::file(kread::word(at + offset!(path_dentry)), kread::word(at + offset!(path_mnt)));
@@ -89,7 +96,7 @@ fn record_execution(bprm: usize) -> i32 {
         Resolved::At(position) => position,
         Resolved::Anonymous | Resolved::Unresolvable => MAX_PATH as u32,
     };
-    emit::with_path(&subject, Ring::Events, &mut event, buffer.bytes(), position);
+    emit::with_path(&subject, Ring::Events, event, buffer.bytes(), position);
     buffer.release();
     0
 }
@@ -97,12 +104,14 @@ fn record_execution(bprm: usize) -> i32 {
 /// Both levels: a task is gone.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exited(_ctx: BtfTracePointContext) -> i32 {
-    if was_io_worker(current_task()) || !enrol::leaving() {
-        return 0; // not counted when it was made
+    if !enrol::leaving() {
+        return 0;
     }
     let Some(subject) = Subject::current() else { return 0 };
-    let mut event = emit::header(&subject, Action::Exit, FACT);
-    event.detail = kread::value::<u32>(current_task() as usize + offset!(task_exit_code));
+    let mut event = MaybeUninit::uninit();
+    let event = emit::fill(&mut event, &subject, Action::Exit, FACT);
+    // SAFETY: the current task.
+    event.detail = unsafe { member!(current_task().cast_const().cast(), task_exit_code: u32) };
     // Number, count, event, in this order: once no task is left every number is taken, and the event that the daemon
     // reads last finds no task left.
     let records = records();
@@ -114,7 +123,7 @@ pub fn exited(_ctx: BtfTracePointContext) -> i32 {
         unsafe { atomic::fetch_add(&raw mut (*subject.invocation).tasks, u64::MAX) };
     }
     if records {
-        emit::numbered(&subject, Ring::Events, &mut event);
+        emit::numbered(&subject, Ring::Events, event);
     }
     0
 }

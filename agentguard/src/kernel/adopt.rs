@@ -7,7 +7,7 @@
 //!
 //! - What forks is tagged as it forks, and so is its child (`fork`; level `lsm`: `task_alloc`). So no untagged member is
 //!   ever added.
-//! - What executes is tagged as it does (`exec_enrolled`, `executed`).
+//! - What executes is tagged as it does (`exec_begins`, `executed`).
 //! - What ends, tagged or not, first notes its children in `ORPHANS`: then their parent is another, and their lineage no
 //!   longer leads to the root. Who is in that table is a member as the root is, so they are recognised by the same walk,
 //!   and by induction over the lineage every member is, at any time, until it is tagged.

@@ -23,8 +23,7 @@ const LSM: &[(&str, &str)] = &[
     ("task_alloc", "task_alloc"),
     ("file_open", "file_open"),
     ("bprm_check", "bprm_check_security"),
-    ("tool_reset", "bprm_creds_for_exec"),
-    ("tool_chosen", "bprm_check_security"),
+    ("exec_begins", "bprm_creds_for_exec"),
     ("bprm_committed", "bprm_committed_creds"),
     ("path_mknod", "path_mknod"),
     ("path_mkdir", "path_mkdir"),
@@ -83,7 +82,6 @@ const LSM: &[(&str, &str)] = &[
     ("sem_made", "sem_alloc_security"),
     ("sem_freed", "sem_free_security"),
     ("ipc_permission", "ipc_permission"),
-    ("exec_enrolled", "bprm_creds_for_exec"),
 ];
 /// LSM programs for hooks that only newer kernels have; older ones go through another hook above.
 const LSM_NEWER: &[(&str, &str)] = &[

@@ -19,7 +19,7 @@ pub(super) struct Shortcuts {
     pub(super) cast: u32,
     /// The kernel's sequence locks of renames and mounts, for the cache of directories.
     pub(super) sequences: Sequences,
-    /// For reading a task's tag without a helper.
+    /// For reading without a helper: a task's tag, and numbers at addresses.
     pub(super) types: Types,
 }
 

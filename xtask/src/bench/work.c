@@ -118,7 +118,7 @@ static const struct test {
 	{ "open2-long", open2_long, 5, 400, 0 },
 	{ "connect-closed", connect_closed, 5, 240, 0 },
 	{ "connect-accept", connect_accept, 5, 160, 0 },
-	{ "fork-exec", fork_exec, 5, 48, 0 },
+	{ "fork-exec", fork_exec, 5, 160, 0 },
 	{ "open-denied", open_denied, 5, 60, 1 },
 	{ "connect-denied", connect_denied, 5, 60, 1 },
 };

@@ -280,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_rendered_is_told_of_nobody_else() {
+        let mut whose = Whose::default().render().expect("JSON");
+        for (uid, gid, cgroup) in [(1, 2, 3), (1, 2, 3), (4, 2, 3), (4, 5, 3), (4, 5, 6), (1, 2, 3)] {
+            let process = Process { uid, gid, cgroup, ..Process::default() };
+            let what = What { process: Some(process), ..What::default() };
+            let mut line = Vec::new();
+            add_line(&mut line, &When::default(), &mut whose, &what).expect("JSON");
+            let read: Record<'_> = serde_json::from_slice(&line).expect("a record");
+            let process = read.what.process.expect("a process");
+            assert_eq!((process.uid, process.gid, process.cgroup), (uid, gid, cgroup));
+        }
+    }
+
+    #[test]
     fn a_line_has_all_parts_in_order_and_can_be_read() {
         let rule = Rule {
             text: "deny [read] /x".into(),

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use agentguard_tests::daemon::Daemon;
 use agentguard_tests::{Level, Site};
@@ -28,6 +29,9 @@ const APPARMOR_PROFILE: &str = "profile agentguard-bench flags=(attach_disconnec
 }
 ";
 
+/// How long the kernel has for what was detached. No more work for the guest: its clock jumps while nothing runs.
+const DETACHED: Duration = Duration::from_secs(10);
+
 /// Lays out the files, then does the work under one condition after the other.
 pub(super) fn run(work: &str, scale: &str) {
     lay_out(Path::new(work));
@@ -42,7 +46,9 @@ pub(super) fn run(work: &str, scale: &str) {
     }
     let daemon = site.daemon();
     site.until_quiet();
-    let _ = site.finish(Command::new(WORK).args(["untagged", scale])).success(); // the kernel is still detaching
+    // What was detached the kernel frees in workers of its own, for a second or more, and tells nobody when that is over.
+    std::thread::sleep(DETACHED);
+    let _ = site.finish(Command::new(WORK).args(["untagged", scale])).success(); // warms caches up
     plain("untagged", &[]);
     let tagged = |condition: &str, policy: &str| {
         let options = ["--level", Level::expected().name()];
